@@ -1,0 +1,110 @@
+//! The `[data]` table of a recipe.
+
+use std::path::{Path, PathBuf};
+
+use hipflask_runtime::input::Preprocess;
+use serde::{Deserialize, Serialize};
+
+use super::augment::Augment;
+use crate::{Error, ErrorKind, Result};
+
+/// Where samples come from and how they become the network's input.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct DataSpec {
+    /// Kind of files.
+    pub format: DataFormat,
+    /// Folder of the files, looked for beside the recipe, then in the shared data folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root: Option<PathBuf>,
+    /// Training images, then their labels; without labels the samples are unlabelled.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub train: Vec<PathBuf>,
+    /// Test images, then their labels.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub test: Vec<PathBuf>,
+    /// Size `[h, w]` to which images are scaled when they are read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resize: Option<[usize; 2]>,
+    /// What bytes 0 and 255 become.
+    pub range: [f32; 2],
+    /// Subtracted after that; one number, or one a channel.
+    pub mean: Vec<f32>,
+    /// Divisor after that; one number, or one a channel.
+    pub std: Vec<f32>,
+    /// Random changes to training images, in this order.
+    pub augment: Vec<Augment>,
+    /// Training samples held out, chosen at random under the recipe's seed.
+    pub validation: usize,
+    /// Most training samples used, chosen at random under the recipe's seed; all without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// Class names; "0", "1", … without them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
+}
+
+/// Kinds of data files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DataFormat {
+    /// Handwritten digits of 8×8 pixels that are built in.
+    #[default]
+    Digits,
+    /// IDX files of MNIST and its kin, plain or gzip.
+    Idx,
+}
+
+impl Default for DataSpec {
+    fn default() -> Self {
+        let Preprocess { range, mean, std } = Preprocess::default();
+        Self {
+            format: DataFormat::default(),
+            root: None,
+            train: Vec::new(),
+            test: Vec::new(),
+            resize: None,
+            range,
+            mean,
+            std,
+            augment: Vec::new(),
+            validation: 0,
+            limit: None,
+            labels: Vec::new(),
+        }
+    }
+}
+
+impl DataSpec {
+    /// How bytes become the network's input.
+    pub fn preprocess(&self) -> Preprocess {
+        Preprocess { range: self.range, mean: self.mean.clone(), std: self.std.clone() }
+    }
+
+    /// The file `name` of this data set: the first place of `places` that has it.
+    pub(super) fn locate(&self, name: &Path, places: &Places) -> Result<PathBuf> {
+        let relative = self.root.as_deref().unwrap_or(Path::new("")).join(name);
+        let candidates = [&places.beside, &places.shared].into_iter().flatten();
+        let candidates: Vec<PathBuf> = candidates.map(|folder| folder.join(&relative)).collect();
+        if let Some(found) = candidates.iter().find(|path| path.is_file()) {
+            return Ok(found.clone());
+        }
+        let mut tried: Vec<String> = candidates.iter().map(|p| p.display().to_string()).collect();
+        tried.dedup();
+        let hint = match &places.shared {
+            Some(_) => "correct data.root and the file's name",
+            None => "correct data.root, or set HIPFLASK_DATA to the folder of your data sets",
+        };
+        let message = format!("not found; looked for {}: {hint}", tried.join(", then "));
+        Err(Error::new(ErrorKind::Data, name.display().to_string(), message))
+    }
+}
+
+/// Folders in which data files are looked for, in this order.
+#[derive(Clone, Debug, Default)]
+pub struct Places {
+    /// The recipe's own folder.
+    pub beside: Option<PathBuf>,
+    /// The folder of all data sets (`$HIPFLASK_DATA`).
+    pub shared: Option<PathBuf>,
+}

@@ -1,0 +1,90 @@
+//! Distillation losses: what a student is asked to imitate.
+//!
+//! Each is a function of the student's logits and, as it needs them, the teacher's logits and the
+//! labels; [`WeightedSum`] adds them up as a recipe says.
+
+mod cross_entropy;
+mod kd;
+mod mse;
+mod spec;
+#[cfg(test)]
+mod tests;
+mod weighted;
+
+use candle_core::Tensor;
+
+use crate::{Error, ErrorKind, Result};
+
+pub use cross_entropy::CrossEntropy;
+pub use kd::{Kd, Temperature};
+pub use mse::Mse;
+pub use spec::LossSpec;
+pub use weighted::{LossValue, WeightedSum};
+
+/// What a loss is computed from, for one batch of `n` samples and `c` classes.
+#[derive(Clone, Copy, Debug)]
+pub struct LossInput<'a> {
+    /// The student's logits `[n, c]`; gradients flow to them.
+    pub student_logits: &'a Tensor,
+    /// The teacher's logits `[n, c]`; no gradient flows to them.
+    pub teacher_logits: Option<&'a Tensor>,
+    /// Class indices `[n]`, `u32`.
+    pub labels: Option<&'a Tensor>,
+}
+
+/// A training objective.
+pub trait DistillationLoss: Send + Sync {
+    /// Short name for metrics and messages.
+    fn name(&self) -> &'static str;
+
+    /// Whether [`LossInput::teacher_logits`] must be there.
+    fn needs_teacher(&self) -> bool;
+
+    /// Whether [`LossInput::labels`] must be there.
+    fn needs_labels(&self) -> bool;
+
+    /// The loss of a batch, a scalar.
+    fn forward(&self, input: &LossInput<'_>) -> Result<Tensor>;
+}
+
+impl LossInput<'_> {
+    /// The teacher's logits without gradient, checked against the student's.
+    fn teacher(&self, loss: &str) -> Result<Tensor> {
+        let Some(teacher) = self.teacher_logits else {
+            let message = "needs the teacher's logits, but the run has no teacher";
+            return Err(Error::new(ErrorKind::Config, loss, message));
+        };
+        if teacher.dims() != self.student_logits.dims() {
+            let message = format!(
+                "the teacher gives {:?} and the student {:?}: they must have the same classes",
+                teacher.dims(),
+                self.student_logits.dims()
+            );
+            return Err(Error::new(ErrorKind::Shape, loss, message));
+        }
+        Ok(teacher.detach())
+    }
+
+    /// The labels, checked against the student's logits.
+    fn labels(&self, loss: &str) -> Result<&Tensor> {
+        let Some(labels) = self.labels else {
+            let message = "needs labels, but the data has none";
+            return Err(Error::new(ErrorKind::Config, loss, message));
+        };
+        let &[n, classes] = self.student_logits.dims() else {
+            let message = format!("logits must be [n, c], got {:?}", self.student_logits.dims());
+            return Err(Error::new(ErrorKind::Shape, loss, message));
+        };
+        if labels.dims() != [n] {
+            let message = format!("{n} samples but labels {:?}", labels.dims());
+            return Err(Error::new(ErrorKind::Shape, loss, message));
+        }
+        match labels.to_vec1::<u32>()?.iter().find(|&&label| label as usize >= classes) {
+            Some(label) => {
+                let message = format!("label {label} does not fit a network of {classes} classes");
+                Err(Error::new(ErrorKind::Data, loss, message))
+            }
+            None => Ok(labels),
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Converting a prepared float graph to int8, node by node.
+
+use std::collections::BTreeMap;
+
+use hipflask_runtime::graph::{Graph, GraphBuilder, Layout, Node, Op, ValueId};
+use hipflask_runtime::quant::QuantParams;
+
+use crate::calibration::Calibration;
+use crate::error::{Error, Result};
+use crate::{lut, scheme};
+
+/// The int8 graph of a graph from [`prepare`](crate::prepare) with its calibration.
+///
+/// Convolutions, linear layers, pools, additions, joins and activations run in int8. Softmax and a
+/// batch norm that could not be folded stay in f32, with conversions around them. Inputs and
+/// outputs of the network stay f32.
+pub fn to_int8(graph: &Graph, calibration: &Calibration) -> Result<Graph> {
+    if calibration.ranges.len() != graph.values.len() {
+        let (got, wanted) = (calibration.ranges.len(), graph.values.len());
+        return Err(Error::OtherGraph { got, wanted });
+    }
+    let mut converter = Converter {
+        graph,
+        calibration,
+        builder: GraphBuilder::new(graph.name.clone(), Layout::Nhwc),
+        int8: BTreeMap::new(),
+        float: BTreeMap::new(),
+    };
+    for &id in &graph.inputs {
+        let value = graph.value(id);
+        let input = converter.builder.input(&value.name, value.shape.clone());
+        converter.float.insert(id, input);
+    }
+    for node in &graph.nodes {
+        converter.node(node)?;
+    }
+    let outputs: Result<Vec<_>> = graph.outputs.iter().map(|&id| converter.as_float(id)).collect();
+    Ok(converter.builder.finish(&outputs?)?)
+}
+
+struct Converter<'a> {
+    graph: &'a Graph,
+    calibration: &'a Calibration,
+    builder: GraphBuilder,
+    /// For values of the float graph: their int8 form, once there is one.
+    int8: BTreeMap<ValueId, (ValueId, QuantParams)>,
+    /// For values of the float graph: their f32 form, once there is one.
+    float: BTreeMap<ValueId, ValueId>,
+}
+
+impl Converter<'_> {
+    fn node(&mut self, node: &Node) -> Result<()> {
+        let y = node.output;
+        match &node.op {
+            Op::Softmax | Op::BatchNorm { .. } => {
+                let x = self.as_float(node.inputs[0])?;
+                let weights = node.op.roles(hipflask_runtime::DType::F32).iter();
+                let weights: Vec<_> = weights
+                    .filter_map(|r| Some((r.name, self.graph.weight(node, r.name)?.clone())))
+                    .collect();
+                let out = self.builder.node(&node.name, node.op.clone(), &[x], weights)?;
+                self.float.insert(y, out);
+            }
+            Op::Conv2d { .. } | Op::Linear => {
+                let (x, xq) = self.as_int8(node.inputs[0])?;
+                let yq = self.calibrated(y);
+                let weight = self.graph.f32s(node, "weight")?;
+                let name = node.tensor_name("weight");
+                let shape = self.graph.tensors[&name].shape().clone();
+                let bias = match self.graph.weight(node, "bias") {
+                    Some(_) => self.graph.f32s(node, "bias")?.into_owned(),
+                    None => vec![0.0; shape[0]],
+                };
+                let tensors = scheme::layer(&node.name, &shape, &weight, &bias, xq, yq)?;
+                let out =
+                    self.builder.node_as(&node.name, node.op.clone(), &[x], tensors, Some(yq))?;
+                self.builder.fuse(node.activation);
+                self.int8.insert(y, (out, yq));
+            }
+            Op::Activation { function } => {
+                let (x, xq) = self.as_int8(node.inputs[0])?;
+                let yq = lut::fixed_params(*function).unwrap_or_else(|| self.calibrated(y));
+                let table = [("table", lut::table(*function, xq, yq))];
+                let out =
+                    self.builder.node_as(&node.name, node.op.clone(), &[x], table, Some(yq))?;
+                self.int8.insert(y, (out, yq));
+            }
+            op => {
+                let inputs: Result<Vec<_>> =
+                    node.inputs.iter().map(|&id| self.as_int8(id)).collect();
+                let inputs = inputs?;
+                let yq = if op.keeps_quant() { inputs[0].1 } else { self.calibrated(y) };
+                let ids: Vec<ValueId> = inputs.iter().map(|&(id, _)| id).collect();
+                let out = self.builder.node_as(&node.name, op.clone(), &ids, [], Some(yq))?;
+                self.builder.fuse(node.activation);
+                self.int8.insert(y, (out, yq));
+            }
+        }
+        Ok(())
+    }
+
+    fn calibrated(&self, id: ValueId) -> QuantParams {
+        let range = self.calibration.ranges[id.0];
+        QuantParams::from_range(range.min, range.max)
+    }
+
+    /// The int8 form of a value, made by a quantize node where there is none yet.
+    fn as_int8(&mut self, id: ValueId) -> Result<(ValueId, QuantParams)> {
+        if let Some(&there) = self.int8.get(&id) {
+            return Ok(there);
+        }
+        let params = self.calibrated(id);
+        let name = format!("{}.quantize", self.graph.value(id).name);
+        let from = self.float[&id];
+        let made = (self.builder.node_as(&name, Op::Quantize, &[from], [], Some(params))?, params);
+        self.int8.insert(id, made);
+        Ok(made)
+    }
+
+    /// The f32 form of a value, made by a dequantize node where there is none yet.
+    fn as_float(&mut self, id: ValueId) -> Result<ValueId> {
+        if let Some(&there) = self.float.get(&id) {
+            return Ok(there);
+        }
+        let name = format!("{}.dequantize", self.graph.value(id).name);
+        let (from, _) = self.int8[&id];
+        let made = self.builder.node(&name, Op::Dequantize, &[from], [])?;
+        self.float.insert(id, made);
+        Ok(made)
+    }
+}

@@ -1,0 +1,59 @@
+//! Folding batch norm into the layer before it (Jacob et al. 2018, section 3.2).
+
+use hipflask_runtime::graph::{Graph, Node, Op};
+use hipflask_runtime::{Result as RuntimeResult, Tensor};
+
+use crate::error::Result;
+
+/// The graph as it is quantized: the device's layout, batch norms folded, ReLUs fused.
+///
+/// A batch norm that does not directly follow a convolution or linear layer stays as it is.
+pub fn prepare(graph: &Graph) -> Result<Graph> {
+    let mut graph = graph.clone().into_nhwc()?;
+    let uses = graph.use_counts();
+    let mut nodes: Vec<Node> = Vec::with_capacity(graph.nodes.len());
+    for node in std::mem::take(&mut graph.nodes) {
+        if let (Op::BatchNorm { eps }, &[x]) = (&node.op, &node.inputs[..])
+            && uses[x.0] == 1
+            && let Some(producer) = nodes.iter_mut().find(|n| n.output == x)
+            && matches!(producer.op, Op::Conv2d { .. } | Op::Linear)
+            && producer.activation.is_none()
+        {
+            fold_into(&mut graph, producer, &node, *eps)?;
+            producer.output = node.output;
+            continue;
+        }
+        nodes.push(node);
+    }
+    graph.nodes = nodes;
+    Ok(graph.compacted().with_fused_activations())
+}
+
+/// `w' = w · γ/σ`, `b' = (b - μ) · γ/σ + β` with `σ = sqrt(var + eps)`, in f64.
+fn fold_into(graph: &mut Graph, layer: &Node, norm: &Node, eps: f32) -> RuntimeResult<()> {
+    let read = |node: &Node, role: &str| -> RuntimeResult<Vec<f64>> {
+        Ok(graph.f32s(node, role)?.iter().map(|&v| f64::from(v)).collect())
+    };
+    let (gamma, beta) = (read(norm, "weight")?, read(norm, "bias")?);
+    let (mean, variance) = (read(norm, "running_mean")?, read(norm, "running_var")?);
+    let mut weight = read(layer, "weight")?;
+    let bias = match graph.weight(layer, "bias") {
+        Some(_) => read(layer, "bias")?,
+        None => vec![0.0; gamma.len()],
+    };
+    let row = weight.len() / gamma.len();
+    let mut folded = Vec::with_capacity(gamma.len());
+    for (c, row) in weight.chunks_mut(row).enumerate() {
+        let gain = gamma[c] / (variance[c] + f64::from(eps)).sqrt();
+        for w in row {
+            *w *= gain;
+        }
+        folded.push(((bias[c] - mean[c]) * gain + beta[c]) as f32);
+    }
+    let weight: Vec<f32> = weight.iter().map(|&w| w as f32).collect();
+    let name = layer.tensor_name("weight");
+    let shape = graph.tensors[&name].shape().clone();
+    graph.tensors.insert(name, Tensor::from_f32(shape, &weight));
+    graph.tensors.insert(layer.tensor_name("bias"), Tensor::from_f32([folded.len()], &folded));
+    Ok(())
+}

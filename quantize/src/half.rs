@@ -1,0 +1,27 @@
+//! Storing weights as f16: half the bytes, f32 arithmetic.
+
+use half::f16;
+use hipflask_runtime::Tensor;
+use hipflask_runtime::graph::{Graph, Op};
+
+use crate::error::{Error, Result};
+use crate::fold::prepare;
+
+/// The folded graph with the weights of convolutions and linear layers in f16; biases stay f32.
+pub fn to_f16(graph: &Graph) -> Result<Graph> {
+    let mut graph = prepare(graph)?;
+    for node in &graph.nodes {
+        if !matches!(node.op, Op::Conv2d { .. } | Op::Linear) {
+            continue;
+        }
+        let name = node.tensor_name("weight");
+        let weights = graph.f32s(node, "weight")?;
+        if let Some(&found) = weights.iter().find(|w| !f16::from_f32(**w).is_finite()) {
+            return Err(Error::Weight { tensor: name, found, format: "f16" });
+        }
+        let halves: Vec<f16> = weights.iter().map(|&w| f16::from_f32(w)).collect();
+        let shape = graph.tensors[&name].shape().clone();
+        graph.tensors.insert(name, Tensor::from_f16(shape, &halves));
+    }
+    Ok(graph)
+}

@@ -1,0 +1,186 @@
+//! Whole networks: float against int8 and f16, on every instruction set.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+use hipflask_quantize::{Calibrator, Error, Method, prepare, to_f16, to_int8};
+use hipflask_runtime::graph::{Activation, Graph, GraphBuilder, Layout, LoadLimits, Op, ValueId};
+use hipflask_runtime::kernels::Isa;
+use hipflask_runtime::{Model, Options, Session, Tensor, View};
+
+/// Reproducible numbers in [-1, 1] (SplitMix64).
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> f32 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
+    }
+
+    fn tensor(&mut self, shape: &[usize], scale: f32) -> Tensor {
+        let data: Vec<f32> = (0..shape.iter().product()).map(|_| self.next() * scale).collect();
+        Tensor::from_f32(shape, &data)
+    }
+}
+
+fn conv(stride: usize, padding: usize, groups: usize) -> Op {
+    Op::Conv2d { stride: [stride; 2], padding: [padding; 4], dilation: [1, 1], groups }
+}
+
+fn norm(b: &mut GraphBuilder, n: &mut Numbers, name: &str, x: ValueId, channels: usize) -> ValueId {
+    let positive: Vec<f32> = (0..channels).map(|_| 0.5 + n.next().abs()).collect();
+    let weights = [
+        ("weight", n.tensor(&[channels], 1.0)),
+        ("bias", n.tensor(&[channels], 0.5)),
+        ("running_mean", n.tensor(&[channels], 0.3)),
+        ("running_var", Tensor::from_f32([channels], &positive)),
+    ];
+    b.node(name, Op::BatchNorm { eps: 1e-5 }, &[x], weights).unwrap()
+}
+
+fn act(b: &mut GraphBuilder, name: &str, x: ValueId, function: Activation) -> ValueId {
+    b.node(name, Op::Activation { function }, &[x], []).unwrap()
+}
+
+/// Convolutions of all kinds, residual, concat, pools, pad, flatten with several pixels, softmax.
+fn network() -> Graph {
+    let mut n = Numbers(7);
+    let mut b = GraphBuilder::new("everything", Layout::Nchw);
+    let x = b.input("input", [1, 3, 12, 10]);
+    let w = n.tensor(&[8, 3, 3, 3], 0.4);
+    let c1 = b.node("conv1", conv(1, 1, 1), &[x], [("weight", w)]).unwrap();
+    let c1 = norm(&mut b, &mut n, "bn1", c1, 8);
+    let c1 = act(&mut b, "relu1", c1, Activation::Relu);
+    let w = n.tensor(&[8, 1, 3, 3], 0.6);
+    let dw = b.node("depthwise", conv(1, 1, 8), &[c1], [("weight", w)]).unwrap();
+    let dw = norm(&mut b, &mut n, "bn2", dw, 8);
+    let dw = act(&mut b, "hswish", dw, Activation::HardSwish);
+    let w = [("weight", n.tensor(&[8, 4, 1, 1], 0.5)), ("bias", n.tensor(&[8], 0.2))];
+    let grouped = b.node("grouped", conv(1, 0, 2), &[dw], w).unwrap();
+    let sum = b.node("add", Op::Add, &[grouped, c1], []).unwrap();
+    let sum = act(&mut b, "relu6", sum, Activation::Relu6);
+    let pooled = Op::MaxPool2d { kernel: [3, 3], stride: [2, 2], padding: [1; 4] };
+    let a = b.node("maxpool", pooled, &[sum], []).unwrap();
+    let pooled =
+        Op::AvgPool2d { kernel: [3, 3], stride: [2, 2], padding: [1; 4], count_include_pad: false };
+    let c = b.node("avgpool", pooled, &[sum], []).unwrap();
+    let joined = b.node("concat", Op::Concat { axis: 1 }, &[a, c], []).unwrap();
+    let padded = b.node("pad", Op::Pad { padding: [0, 1, 1, 0] }, &[joined], []).unwrap();
+    let w = n.tensor(&[6, 16, 3, 3], 0.2);
+    let c3 = b.node("conv3", conv(2, 0, 1), &[padded], [("weight", w)]).unwrap();
+    let c3 = act(&mut b, "tanh", c3, Activation::Tanh);
+    let [h, wd, _] = b.image(c3).unwrap();
+    let flat = b.node("flatten", Op::Flatten, &[c3], []).unwrap();
+    let w = [("weight", n.tensor(&[5, 6 * h * wd], 0.3)), ("bias", n.tensor(&[5], 0.3))];
+    let out = b.node("fc", Op::Linear, &[flat], w).unwrap();
+    b.finish(&[out]).unwrap()
+}
+
+fn inputs(count: usize, len: usize) -> Vec<Vec<f32>> {
+    let mut n = Numbers(99);
+    (0..count).map(|_| (0..len).map(|_| n.next()).collect()).collect()
+}
+
+fn int8(graph: &Graph, method: Method, samples: &[Vec<f32>]) -> Graph {
+    let prepared = prepare(graph).unwrap();
+    let mut calibrator = Calibrator::new(&prepared, method).unwrap();
+    for sample in samples {
+        calibrator.observe(sample).unwrap();
+    }
+    to_int8(&prepared, &calibrator.finish().unwrap()).unwrap()
+}
+
+fn outputs(graph: &Graph, isa: Isa, samples: &[Vec<f32>]) -> Vec<Vec<f32>> {
+    let model = Model::from_graph(graph.clone()).unwrap();
+    let mut session = Session::new(&model, &Options { isa: Some(isa) }).unwrap();
+    samples.iter().map(|s| session.predict(s).unwrap().to_vec()).collect()
+}
+
+/// Root mean square difference as a share of the root mean square of `wanted`.
+fn relative_error(found: &[Vec<f32>], wanted: &[Vec<f32>]) -> f32 {
+    let (found, wanted) = (found.concat(), wanted.concat());
+    let squares: f32 = wanted.iter().map(|v| v * v).sum();
+    (found.iter().zip(&wanted).map(|(a, b)| (a - b) * (a - b)).sum::<f32>() / squares).sqrt()
+}
+
+#[test]
+fn folding_batch_norm_changes_nothing_but_rounding() {
+    let graph = network();
+    let samples = inputs(20, 360);
+    let prepared = prepare(&graph).unwrap();
+    assert!(!prepared.nodes.iter().any(|n| matches!(n.op, Op::BatchNorm { .. })));
+    for isa in Isa::available() {
+        let error =
+            relative_error(&outputs(&prepared, isa, &samples), &outputs(&graph, isa, &samples));
+        assert!(error < 1e-5, "{isa}: {error}");
+    }
+}
+
+#[test]
+fn int8_is_close_to_float_with_every_method_and_f16_closer() {
+    let graph = network();
+    let samples = inputs(200, 360);
+    let wanted = outputs(&graph, Isa::Scalar, &samples);
+    for (name, method) in Method::ALL {
+        let quantized = int8(&graph, method, &samples[..100]);
+        let error = relative_error(&outputs(&quantized, Isa::Scalar, &samples), &wanted);
+        // Ten int8 layers of 8 bits each: about 1 % is what their rounding adds up to.
+        assert!(error < 0.05, "{name}: {error}");
+    }
+    let half = to_f16(&graph).unwrap();
+    let error = relative_error(&outputs(&half, Isa::Scalar, &samples), &wanted);
+    assert!(error > 0.0 && error < 1e-3, "{error}");
+}
+
+#[test]
+fn every_instruction_set_gives_the_same_bits() {
+    let graph = network();
+    let samples = inputs(50, 360);
+    let quantized = int8(&graph, Method::Mse, &samples);
+    let wanted = outputs(&quantized, Isa::Scalar, &samples);
+    for isa in Isa::available() {
+        assert_eq!(outputs(&quantized, isa, &samples), wanted, "{isa}");
+    }
+    #[cfg(target_arch = "x86_64")]
+    assert_eq!(
+        Isa::available().any(|isa| isa == Isa::Avx2),
+        is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+        "a path that is skipped is no proof"
+    );
+}
+
+#[test]
+fn a_file_survives_the_round_trip_to_the_byte() {
+    use hipflask_runtime::format::{Card, ModelFile};
+    let samples = inputs(20, 360);
+    for graph in [network(), int8(&network(), Method::Mse, &samples), to_f16(&network()).unwrap()] {
+        let file = ModelFile { graph, preprocess: None, card: Card::default() };
+        let bytes = file.to_bytes();
+        let read = ModelFile::from_bytes(&bytes, &LoadLimits::default()).unwrap();
+        assert!(read == file);
+        assert_eq!(read.to_bytes(), bytes);
+    }
+}
+
+#[test]
+fn calibration_without_samples_and_with_broken_ones_is_refused() {
+    let prepared = prepare(&network()).unwrap();
+    let calibrator = Calibrator::new(&prepared, Method::Mse).unwrap();
+    assert!(matches!(calibrator.finish(), Err(Error::NoSamples)));
+    let mut calibrator = Calibrator::new(&prepared, Method::Mse).unwrap();
+    assert!(matches!(calibrator.observe(&[0.0; 3]), Err(Error::SampleSize { got: 3, .. })));
+    let error = calibrator.observe(&[f32::NAN; 360]).unwrap_err();
+    assert!(error.to_string().contains("\"input\""), "{error}");
+}
+
+#[test]
+fn a_session_sees_every_value_of_the_graph() {
+    let prepared = prepare(&network()).unwrap();
+    let model = Model::from_graph(prepared.clone()).unwrap();
+    let mut session = Session::new(&model, &Options::default()).unwrap();
+    let mut seen = vec![0; prepared.values.len()];
+    let input = &inputs(1, 360)[0];
+    session.run_observed(&[View::F32(input)], &mut |id, _| seen[id.0] += 1).unwrap();
+    assert!(seen.iter().all(|&n| n == 1), "{seen:?}");
+}

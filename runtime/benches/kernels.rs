@@ -1,0 +1,132 @@
+//! Layers of the MLPerf Tiny and MobileNetV2 networks, kernel by kernel, on each instruction set.
+//!
+//! `cargo bench -p hipflask-runtime --bench kernels`; divan prints products a second beside the
+//! times, so that instruction sets and layers can be compared.
+
+use divan::counter::ItemsCount;
+use divan::{Bencher, black_box};
+use hipflask_runtime::kernels::{AddI8, ConvF32, ConvI8, ConvShape, Isa, quantize};
+use hipflask_runtime::quant::{Output, QuantParams};
+
+fn main() {
+    divan::main();
+}
+
+/// A layer to time; `Display` names it in the table.
+#[derive(Clone, Copy)]
+struct Layer {
+    isa: Isa,
+    name: &'static str,
+    shape: ConvShape,
+}
+
+impl std::fmt::Display for Layer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:<26} {}", self.name, self.isa)
+    }
+}
+
+/// A `kernel` × `kernel` convolution of a square or flat image, padded to keep its size.
+fn conv(
+    [h, w]: [usize; 2],
+    [in_c, out_c]: [usize; 2],
+    kernel: usize,
+    stride: usize,
+    groups: usize,
+) -> ConvShape {
+    ConvShape {
+        in_h: h,
+        in_w: w,
+        in_c,
+        out_h: h.div_ceil(stride),
+        out_w: w.div_ceil(stride),
+        out_c,
+        kernel: [kernel; 2],
+        stride: [stride; 2],
+        padding: [kernel / 2; 2],
+        dilation: [1, 1],
+        groups,
+    }
+}
+
+fn layers() -> impl Iterator<Item = Layer> {
+    let shapes = [
+        ("first 3x3 3-16 @32", conv([32, 32], [3, 16], 3, 1, 1)),
+        ("conv 3x3 16-16 @32", conv([32, 32], [16, 16], 3, 1, 1)),
+        ("conv 3x3 64-64 @8", conv([8, 8], [64, 64], 3, 1, 1)),
+        ("pointwise 64-64 @25x5", conv([25, 5], [64, 64], 1, 1, 1)),
+        ("pointwise 8-16 @48", conv([48, 48], [8, 16], 1, 1, 1)),
+        ("pointwise 160-960 @7", conv([7, 7], [160, 960], 1, 1, 1)),
+        ("depthwise 3x3 64 @25x5", conv([25, 5], [64, 64], 3, 1, 64)),
+        ("depthwise 3x3 8 @48", conv([48, 48], [8, 8], 3, 1, 8)),
+        ("depthwise 3x3/2 96 @56", conv([56, 56], [96, 96], 3, 2, 96)),
+        ("linear 640-128", ConvShape::linear(640, 128)),
+        ("linear 1280-1000", ConvShape::linear(1280, 1000)),
+    ];
+    let all = |(name, shape)| Isa::available().map(move |isa| Layer { isa, name, shape });
+    shapes.into_iter().flat_map(all)
+}
+
+/// Multiply-accumulate operations of a layer.
+fn macs(shape: &ConvShape) -> ItemsCount {
+    ItemsCount::new(shape.out_h * shape.out_w * shape.weight_len())
+}
+
+/// The part of `memory` that begins at a cache line, as the session's arena does.
+fn aligned(memory: &mut [u8]) -> &mut [u8] {
+    let start = memory.as_ptr().align_offset(64);
+    &mut memory[start..]
+}
+
+#[divan::bench(args = layers())]
+fn int8(bencher: Bencher<'_, '_>, Layer { isa, shape, .. }: Layer) {
+    let weight: Vec<i8> = (0..shape.weight_len()).map(|i| (i * 37 % 255) as i8).collect();
+    let x: Vec<i8> = (0..shape.input_len()).map(|i| (i * 11 % 256) as i8).collect();
+    let (bias, multiplier) = (vec![7; shape.out_c], vec![1e-3; shape.out_c]);
+    let output = Output { zero_point: -128, lo: -128, hi: 127 };
+    let kernel = ConvI8::new(isa, shape, &weight, &bias, &multiplier, -128, output);
+    let mut memory = vec![0; kernel.scratch_len() + 64];
+    let mut y = vec![0; shape.output_len()];
+    let scratch = aligned(&mut memory);
+    bencher
+        .counter(macs(&shape))
+        .bench_local(|| kernel.run(black_box(&x), black_box(&mut y), scratch));
+}
+
+#[divan::bench(args = layers())]
+fn float(bencher: Bencher<'_, '_>, Layer { isa, shape, .. }: Layer) {
+    let weight: Vec<f32> = (0..shape.weight_len()).map(|i| (i % 17) as f32 - 8.0).collect();
+    let x: Vec<f32> = (0..shape.input_len()).map(|i| (i % 13) as f32 - 6.0).collect();
+    let kernel = ConvF32::new(isa, shape, &weight, &vec![0.5; shape.out_c], (0.0, f32::INFINITY));
+    let mut memory = vec![0; kernel.scratch_len() + 64];
+    let mut y = vec![0.0; shape.output_len()];
+    let scratch = aligned(&mut memory);
+    bencher
+        .counter(macs(&shape))
+        .bench_local(|| kernel.run(black_box(&x), black_box(&mut y), scratch));
+}
+
+/// Values of an activation of ResNet-8.
+const ELEMENTS: usize = 32 * 32 * 16;
+
+#[divan::bench(args = Isa::available())]
+fn add_int8(bencher: Bencher<'_, '_>, isa: Isa) {
+    let a = QuantParams { scale: 0.05, zero_point: -3 };
+    let b = QuantParams { scale: 0.03, zero_point: -128 };
+    let add = AddI8::new(isa, a, b, 0.06, Output { zero_point: -128, lo: -128, hi: 127 });
+    let x: Vec<i8> = (0..ELEMENTS).map(|i| (i * 11 % 256) as i8).collect();
+    let mut y = vec![0; ELEMENTS];
+    bencher
+        .counter(ItemsCount::new(ELEMENTS))
+        .bench_local(|| add.run(black_box(&x), black_box(&x), black_box(&mut y)));
+}
+
+#[divan::bench(args = Isa::available())]
+fn quantize_input(bencher: Bencher<'_, '_>, isa: Isa) {
+    let params = QuantParams { scale: 0.05, zero_point: -3 };
+    let x: Vec<f32> = (0..ELEMENTS).map(|i| (i % 100) as f32 * 0.1 - 5.0).collect();
+    let mut y = vec![0; ELEMENTS];
+    bencher
+        .counter(ItemsCount::new(ELEMENTS))
+        .bench_local(|| quantize(isa, params, black_box(&x), black_box(&mut y)));
+}

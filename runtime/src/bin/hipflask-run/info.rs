@@ -1,0 +1,66 @@
+//! `info`: what is in a model.
+
+use std::fmt::Write as _;
+use std::io::Write;
+
+use hipflask_runtime::Result;
+use serde::Serialize;
+
+use crate::{Outcome, open, print, to_json};
+
+#[derive(Serialize)]
+struct Info<'a> {
+    name: &'a str,
+    layers: usize,
+    parameters: usize,
+    weight_bytes: usize,
+    macs: u64,
+    arena_bytes: usize,
+    scratch_bytes: usize,
+    isa: &'a str,
+    labels: &'a [String],
+}
+
+pub(crate) fn run(path: &str, json: bool, out: &mut dyn Write) -> Result<Outcome> {
+    let (model, session) = open(path)?;
+    let graph = model.graph();
+    let info = Info {
+        name: &graph.name,
+        layers: graph.nodes.len(),
+        parameters: graph.parameters(),
+        weight_bytes: graph.weight_bytes(),
+        macs: graph.macs(),
+        arena_bytes: session.arena_bytes(),
+        scratch_bytes: session.scratch_bytes(),
+        isa: session.isa().name(),
+        labels: &model.card().labels,
+    };
+    if json {
+        return print(out, &to_json(&info));
+    }
+    let mut text = String::new();
+    for node in &graph.nodes {
+        let value = graph.value(node.output);
+        let _ = writeln!(
+            text,
+            "{:<24} {:<16} {:<4} {}",
+            node.name,
+            node.op.name(),
+            value.dtype,
+            value.shape
+        );
+    }
+    let _ = writeln!(
+        text,
+        "{}: {} layers, {} parameters in {} bytes, {} MACs, arena {} + scratch {} bytes, {}",
+        info.name,
+        info.layers,
+        info.parameters,
+        info.weight_bytes,
+        info.macs,
+        info.arena_bytes,
+        info.scratch_bytes,
+        info.isa
+    );
+    print(out, &text)
+}

@@ -1,0 +1,217 @@
+//! The operations: real, standard ones, each with the weights it reads by name.
+
+use serde::{Deserialize, Serialize};
+
+use crate::dtype::DType;
+
+/// An elementwise function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Activation {
+    /// `max(x, 0)`
+    Relu,
+    /// `min(max(x, 0), 6)`
+    Relu6,
+    /// `x · relu6(x + 3) / 6` (Howard et al. 2019)
+    HardSwish,
+    /// `relu6(x + 3) / 6`
+    HardSigmoid,
+    /// `1 / (1 + exp(-x))`
+    Sigmoid,
+    /// `tanh(x)`
+    Tanh,
+    /// `x · sigmoid(x)`
+    Silu,
+}
+
+impl Activation {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Relu,
+        Self::Relu6,
+        Self::HardSwish,
+        Self::HardSigmoid,
+        Self::Sigmoid,
+        Self::Tanh,
+        Self::Silu,
+    ];
+
+    /// The name in files and recipes.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Relu => "relu",
+            Self::Relu6 => "relu6",
+            Self::HardSwish => "hard-swish",
+            Self::HardSigmoid => "hard-sigmoid",
+            Self::Sigmoid => "sigmoid",
+            Self::Tanh => "tanh",
+            Self::Silu => "silu",
+        }
+    }
+
+    /// The real interval to which ReLU and ReLU6 clamp: these can be fused into a producer.
+    pub const fn clamp(self) -> Option<(f32, f32)> {
+        match self {
+            Self::Relu => Some((0.0, f32::INFINITY)),
+            Self::Relu6 => Some((0.0, 6.0)),
+            _ => None,
+        }
+    }
+}
+
+/// What a node computes. Shapes below are written for [`Layout::Nhwc`](super::Layout::Nhwc).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Op {
+    /// Cross-correlation of `[n, h, w, i]` with `weight` `[o, kh, kw, i / groups]`, plus `bias` `[o]`.
+    Conv2d {
+        /// Step in height and width.
+        stride: [usize; 2],
+        /// Zeros added at top, left, bottom, right.
+        padding: [usize; 4],
+        /// Distance between taps in height and width.
+        dilation: [usize; 2],
+        /// Channel groups; as many as channels is a depthwise convolution.
+        groups: usize,
+    },
+    /// `x · weightᵀ + bias`: `[n, i]` by `weight` `[o, i]`.
+    Linear,
+    /// `(x - running_mean) / sqrt(running_var + eps) · weight + bias`, a channel at a time.
+    BatchNorm {
+        /// Added to the variance.
+        eps: f32,
+    },
+    /// An elementwise function; int8 reads it from `table`.
+    Activation {
+        /// Which one.
+        function: Activation,
+    },
+    /// Elementwise sum of two values of one shape.
+    Add,
+    /// Joins values along `axis`.
+    Concat {
+        /// Dimension along which the inputs follow one another.
+        axis: usize,
+    },
+    /// Largest value of each window; padding never wins.
+    MaxPool2d {
+        /// Window height and width.
+        kernel: [usize; 2],
+        /// Step in height and width.
+        stride: [usize; 2],
+        /// Padding at top, left, bottom, right.
+        padding: [usize; 4],
+    },
+    /// Mean of each window.
+    AvgPool2d {
+        /// Window height and width.
+        kernel: [usize; 2],
+        /// Step in height and width.
+        stride: [usize; 2],
+        /// Padding at top, left, bottom, right.
+        padding: [usize; 4],
+        /// Whether padding counts as zeros in the mean.
+        count_include_pad: bool,
+    },
+    /// Mean over height and width: `[n, h, w, c]` to `[n, 1, 1, c]`.
+    GlobalAvgPool,
+    /// `[n, …]` to `[n, all the rest]`, in the layout's order.
+    Flatten,
+    /// The same elements under another shape (with the batch dimension).
+    Reshape {
+        /// The new shape.
+        shape: alloc::vec::Vec<usize>,
+    },
+    /// `exp(x) / Σ exp(x)` over the last dimension.
+    Softmax,
+    /// Zeros around height and width.
+    Pad {
+        /// Zeros at top, left, bottom, right.
+        padding: [usize; 4],
+    },
+    /// f32 to int8 with the output's parameters.
+    Quantize,
+    /// int8 to f32 with the input's parameters.
+    Dequantize,
+}
+
+/// A tensor that an operation reads: `{node}.{role}` in the file, PyTorch's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Role {
+    /// Last part of the tensor's name.
+    pub name: &'static str,
+    /// Element type asked for; F32 weights may also be stored as F16.
+    pub dtype: DType,
+    /// Whether the operation needs it.
+    pub required: bool,
+}
+
+const fn role(name: &'static str, dtype: DType, required: bool) -> Role {
+    Role { name, dtype, required }
+}
+
+const FLOAT: [Role; 2] = [role("weight", DType::F32, true), role("bias", DType::F32, false)];
+const INT8: [Role; 4] = [
+    role("weight", DType::I8, true),
+    role("bias", DType::I32, true),
+    role("scale", DType::F32, true),
+    role("multiplier", DType::F32, true),
+];
+const NORM: [Role; 4] = [
+    role("weight", DType::F32, true),
+    role("bias", DType::F32, true),
+    role("running_mean", DType::F32, true),
+    role("running_var", DType::F32, true),
+];
+const TABLE: [Role; 1] = [role("table", DType::I8, true)];
+
+impl Op {
+    /// The tensors read when the input has `dtype`.
+    pub const fn roles(&self, dtype: DType) -> &'static [Role] {
+        match (self, dtype) {
+            (Self::Conv2d { .. } | Self::Linear, DType::I8) => &INT8,
+            (Self::Conv2d { .. } | Self::Linear, _) => &FLOAT,
+            (Self::BatchNorm { .. }, _) => &NORM,
+            (Self::Activation { .. }, DType::I8) => &TABLE,
+            _ => &[],
+        }
+    }
+
+    /// How many inputs: smallest and largest number.
+    pub const fn arity(&self) -> (usize, usize) {
+        match self {
+            Self::Add => (2, 2),
+            Self::Concat { .. } => (1, 64),
+            _ => (1, 1),
+        }
+    }
+
+    /// The name in files and tables.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Conv2d { .. } => "conv2d",
+            Self::Linear => "linear",
+            Self::BatchNorm { .. } => "batch-norm",
+            Self::Activation { function } => function.name(),
+            Self::Add => "add",
+            Self::Concat { .. } => "concat",
+            Self::MaxPool2d { .. } => "max-pool2d",
+            Self::AvgPool2d { .. } => "avg-pool2d",
+            Self::GlobalAvgPool => "global-avg-pool",
+            Self::Flatten => "flatten",
+            Self::Reshape { .. } => "reshape",
+            Self::Softmax => "softmax",
+            Self::Pad { .. } => "pad",
+            Self::Quantize => "quantize",
+            Self::Dequantize => "dequantize",
+        }
+    }
+
+    /// Whether the operation only passes int8 values on, so that scale and zero point stay.
+    pub const fn keeps_quant(&self) -> bool {
+        matches!(
+            self,
+            Self::MaxPool2d { .. } | Self::Flatten | Self::Reshape { .. } | Self::Pad { .. }
+        )
+    }
+}

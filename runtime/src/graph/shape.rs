@@ -1,0 +1,154 @@
+//! Shape inference: the shape that an operation gives, or why it cannot.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::{Layout, Op};
+use crate::dtype::Shape;
+
+/// Why a shape cannot be computed; the caller adds the node's name.
+pub(super) type Reason = String;
+
+/// Output size of a sliding window along one dimension, or why there is none.
+pub(super) fn window(
+    size: usize,
+    kernel: usize,
+    stride: usize,
+    padding: (usize, usize),
+    dilation: usize,
+) -> Result<usize, Reason> {
+    let span = kernel
+        .checked_sub(1)
+        .and_then(|k| k.checked_mul(dilation))
+        .and_then(|k| k.checked_add(1))
+        .ok_or("a kernel of size 0, or one too large")?;
+    let padded = size.checked_add(padding.0).and_then(|s| s.checked_add(padding.1));
+    let padded = padded.ok_or("padding too large")?;
+    if stride == 0 || dilation == 0 {
+        return Err("stride and dilation must be at least 1".into());
+    }
+    if span > padded {
+        return Err(format!(
+            "the window spans {span} but the input has only {size} (with padding {padded}): \
+             the image is too small here; use a larger input, less stride or more padding"
+        ));
+    }
+    Ok((padded - span) / stride + 1)
+}
+
+/// The output shape of `op`; `weight` is the shape of its `weight` tensor if it has one.
+pub(super) fn infer(
+    op: &Op,
+    layout: Layout,
+    inputs: &[&Shape],
+    weight: Option<&Shape>,
+) -> Result<Shape, Reason> {
+    let (least, most) = op.arity();
+    if inputs.len() < least || inputs.len() > most {
+        return Err(format!("takes {least} to {most} inputs, not {}", inputs.len()));
+    }
+    let x = inputs[0];
+    let image = || {
+        layout.image(x).ok_or_else(|| format!("needs an image of 4 dimensions, the input is {x}"))
+    };
+    let windows = |kernel: [usize; 2], stride: [usize; 2], p: [usize; 4], dilation: [usize; 2]| {
+        let [h, w, _] = image()?;
+        let rows = window(h, kernel[0], stride[0], (p[0], p[2]), dilation[0])?;
+        let columns = window(w, kernel[1], stride[1], (p[1], p[3]), dilation[1])?;
+        Ok::<_, Reason>((rows, columns))
+    };
+    match op {
+        Op::Conv2d { stride, padding, dilation, groups } => {
+            let [_, _, c] = image()?;
+            let weight = weight.ok_or("has no weight")?;
+            let ((Layout::Nchw, &[o, i, kh, kw]) | (Layout::Nhwc, &[o, kh, kw, i])) =
+                (layout, &weight[..])
+            else {
+                return Err(format!("needs a weight of 4 dimensions, not {weight}"));
+            };
+            if *groups == 0 || o == 0 || c % groups != 0 || o % groups != 0 || c / groups != i {
+                return Err(format!(
+                    "{c} input channels in {groups} groups do not fit a weight of shape {weight}"
+                ));
+            }
+            let (h, w) = windows([kh, kw], *stride, *padding, *dilation)?;
+            Ok(layout.shape([h, w, o]))
+        }
+        Op::Linear => {
+            let weight = weight.ok_or("has no weight")?;
+            match (&x[..], &weight[..]) {
+                (&[n, i], &[o, wi]) if i == wi && o > 0 => Ok([n, o].into()),
+                _ => Err(format!("an input of shape {x} does not fit a weight of shape {weight}")),
+            }
+        }
+        Op::BatchNorm { .. } => {
+            let channels = match x.len() {
+                2 => x[1],
+                _ => image()?[2],
+            };
+            match weight {
+                Some(w) if w[..] == [channels] => Ok(x.clone()),
+                _ => Err(format!("needs weights of shape [{channels}]")),
+            }
+        }
+        Op::Activation { .. } | Op::Quantize | Op::Dequantize => Ok(x.clone()),
+        Op::Add if inputs[0] == inputs[1] => Ok(x.clone()),
+        Op::Add => Err(format!("adds shapes {} and {}, which differ", inputs[0], inputs[1])),
+        Op::Concat { axis } => {
+            let mut dims = x.to_vec();
+            if *axis == 0 || *axis >= dims.len() {
+                return Err(format!("cannot join {x} along dimension {axis}"));
+            }
+            for other in &inputs[1..] {
+                let fits = other.len() == dims.len()
+                    && (0..dims.len()).all(|i| i == *axis || other[i] == dims[i]);
+                if !fits {
+                    return Err(format!("cannot join {x} and {other} along dimension {axis}"));
+                }
+                dims[*axis] = dims[*axis].checked_add(other[*axis]).ok_or("joins too much")?;
+            }
+            Ok(dims.into())
+        }
+        Op::MaxPool2d { kernel, stride, padding }
+        | Op::AvgPool2d { kernel, stride, padding, .. } => {
+            let [_, _, c] = image()?;
+            let overlaps =
+                padding[0].max(padding[2]) < kernel[0] && padding[1].max(padding[3]) < kernel[1];
+            if !overlaps {
+                return Err("padding as wide as the window: some windows would be empty".into());
+            }
+            let (h, w) = windows(*kernel, *stride, *padding, [1, 1])?;
+            Ok(layout.shape([h, w, c]))
+        }
+        Op::GlobalAvgPool => {
+            let [_, _, c] = image()?;
+            Ok(layout.shape([1, 1, c]))
+        }
+        Op::Flatten => {
+            if x.is_empty() {
+                return Err("cannot flatten a scalar".into());
+            }
+            let rest: Vec<usize> = x[1..].to_vec();
+            let rest = Shape::from(rest).checked_elements().ok_or("too large")?;
+            Ok([x[0], rest].into())
+        }
+        Op::Reshape { shape } => {
+            let shape = Shape::from(shape.as_slice());
+            if shape.checked_elements() != x.checked_elements() || shape.first() != x.first() {
+                return Err(format!("cannot make {shape} of {x}"));
+            }
+            Ok(shape)
+        }
+        Op::Softmax => match x.len() {
+            2 => Ok(x.clone()),
+            _ => Err(format!("needs an input of shape [1, classes], not {x}")),
+        },
+        Op::Pad { padding: p } => {
+            let [h, w, c] = image()?;
+            let rows = h.checked_add(p[0]).and_then(|h| h.checked_add(p[2]));
+            let columns = w.checked_add(p[1]).and_then(|w| w.checked_add(p[3]));
+            Ok(layout.shape([rows.ok_or("too large")?, columns.ok_or("too large")?, c]))
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Convolutions, int8 and f32: NHWC, weights OHWI, one image; linear layers are 1×1 ones.
+
+mod band;
+mod depthwise;
+mod matrix;
+mod shape;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod twin;
+
+use depthwise::{DepthwiseConv, fold};
+use matrix::MatrixConv;
+pub use shape::ConvShape;
+
+use super::Isa;
+use super::depthwise::BLOCK;
+use super::gemm::Arithmetic;
+use super::gemm::float::{BiasClamp, Float};
+use super::gemm::int8::{Int8, Requantize};
+use crate::quant::Output;
+
+/// How a convolution is computed.
+enum Strategy<T: Arithmetic> {
+    Matrix(MatrixConv<T>),
+    Depthwise(DepthwiseConv<T>),
+}
+
+impl<T: Arithmetic> Strategy<T> {
+    fn scratch_len(&self) -> usize {
+        match self {
+            Self::Matrix(conv) => conv.scratch_len(),
+            Self::Depthwise(conv) => conv.scratch_len(),
+        }
+    }
+
+    fn run(&self, x: &[T::Value], y: &mut [T::Value], scratch: &mut [u8]) {
+        let (needed, given) = (self.scratch_len(), scratch.len());
+        assert!(given >= needed, "conv: needs {needed} bytes of scratch, has {given}");
+        let scratch = &mut scratch[..needed];
+        let at = scratch.as_ptr().addr();
+        assert!(
+            scratch.is_empty() || at.is_multiple_of(64),
+            "conv: scratch at {at:#x} does not begin at a multiple of 64 bytes"
+        );
+        match self {
+            Self::Matrix(conv) => conv.run(x, y, scratch),
+            Self::Depthwise(conv) => conv.run(x, y, scratch),
+        }
+    }
+}
+
+/// Scratch as elements; none of it may have no alignment.
+fn elements<V: bytemuck::Pod>(scratch: &mut [u8]) -> &mut [V] {
+    if scratch.is_empty() { &mut [] } else { bytemuck::cast_slice_mut(scratch) }
+}
+
+/// States that the buffers of a convolution have the lengths that its shape asks for.
+fn assert_lengths(shape: &ConvShape, x: usize, y: usize) {
+    assert_eq!(x, shape.input_len(), "conv: input length against {shape:?}");
+    assert_eq!(y, shape.output_len(), "conv: output length against {shape:?}");
+}
+
+/// An int8 convolution, packed for one instruction set: the same bits on all of them.
+pub struct ConvI8 {
+    shape: ConvShape,
+    strategy: Strategy<Int8>,
+}
+
+impl ConvI8 {
+    /// Packs `weight` `[out_c, kh, kw, in_c / groups]` (each in [-127, 127]) for `isa`.
+    ///
+    /// `bias` is `b' = b - zero_point_x · Σ w` and `multiplier` `s_x · s_w / s_y`, one a channel of
+    /// the output; padding is `input_zero_point`. The caller has checked that
+    /// `|b'| + 255 · Σ |w| < 2³¹`; panics when `isa` is not available or lengths do not fit.
+    pub fn new(
+        isa: Isa,
+        shape: ConvShape,
+        weight: &[i8],
+        bias: &[i32],
+        multiplier: &[f32],
+        input_zero_point: i8,
+        output: Output,
+    ) -> Self {
+        shape.assert_valid();
+        assert_eq!(weight.len(), shape.weight_len(), "conv: weight length against {shape:?}");
+        assert_eq!(bias.len(), shape.out_c, "conv: biases against output channels");
+        assert_eq!(multiplier.len(), shape.out_c, "conv: multipliers against output channels");
+        let zero = input_zero_point;
+        let strategy = if shape.is_depthwise() {
+            let fold = fold(&shape);
+            let (bias, multiplier) = (bias.repeat(fold), multiplier.repeat(fold));
+            let epilogue = Requantize::new(&bias, &multiplier, output, bias.len(), BLOCK);
+            let kernel = super::depthwise::int8(isa);
+            Strategy::Depthwise(DepthwiseConv::new(isa, shape, kernel, weight, epilogue, zero))
+        } else {
+            let tile = super::gemm::int8::tile(isa);
+            let n = shape.out_c / shape.groups;
+            let epilogue = Requantize::new(bias, multiplier, output, n, tile.nr);
+            Strategy::Matrix(MatrixConv::new(isa, shape, tile, weight, epilogue, zero))
+        };
+        Self { shape, strategy }
+    }
+
+    /// Bytes of scratch that [`run`](Self::run) needs.
+    pub fn scratch_len(&self) -> usize {
+        self.strategy.scratch_len()
+    }
+
+    /// Convolves `x` `[in_h, in_w, in_c]` to `y` `[out_h, out_w, out_c]` without allocating.
+    ///
+    /// `scratch` begins at a multiple of 64 and has [`scratch_len`](Self::scratch_len) bytes or
+    /// more; what it holds does not matter. Panics when a length does not fit.
+    pub fn run(&self, x: &[i8], y: &mut [i8], scratch: &mut [u8]) {
+        assert_lengths(&self.shape, x.len(), y.len());
+        self.strategy.run(x, y, scratch);
+    }
+}
+
+/// An f32 convolution, packed for one instruction set; these differ by rounding.
+pub struct ConvF32 {
+    shape: ConvShape,
+    strategy: Strategy<Float>,
+}
+
+impl ConvF32 {
+    /// Packs `weight` `[out_c, kh, kw, in_c / groups]` for `isa`; `bias` is one a channel.
+    ///
+    /// `range` clamps the result, as a fused ReLU or ReLU6; infinite for none. Panics when `isa`
+    /// is not available or lengths do not fit.
+    pub fn new(
+        isa: Isa,
+        shape: ConvShape,
+        weight: &[f32],
+        bias: &[f32],
+        range: (f32, f32),
+    ) -> Self {
+        shape.assert_valid();
+        assert_eq!(weight.len(), shape.weight_len(), "conv: weight length against {shape:?}");
+        assert_eq!(bias.len(), shape.out_c, "conv: biases against output channels");
+        let strategy = if shape.is_depthwise() {
+            let bias = bias.repeat(fold(&shape));
+            let epilogue = BiasClamp::new(&bias, range, bias.len(), BLOCK);
+            let kernel = super::depthwise::float(isa);
+            Strategy::Depthwise(DepthwiseConv::new(isa, shape, kernel, weight, epilogue, 0.0))
+        } else {
+            let tile = super::gemm::float::tile(isa);
+            let epilogue = BiasClamp::new(bias, range, shape.out_c / shape.groups, tile.nr);
+            Strategy::Matrix(MatrixConv::new(isa, shape, tile, weight, epilogue, 0.0))
+        };
+        Self { shape, strategy }
+    }
+
+    /// Bytes of scratch that [`run`](Self::run) needs.
+    pub fn scratch_len(&self) -> usize {
+        self.strategy.scratch_len()
+    }
+
+    /// Convolves `x` `[in_h, in_w, in_c]` to `y` `[out_h, out_w, out_c]` without allocating.
+    ///
+    /// `scratch` begins at a multiple of 64 and has [`scratch_len`](Self::scratch_len) bytes or
+    /// more; what it holds does not matter. Panics when a length does not fit.
+    pub fn run(&self, x: &[f32], y: &mut [f32], scratch: &mut [u8]) {
+        assert_lengths(&self.shape, x.len(), y.len());
+        self.strategy.run(x, y, scratch);
+    }
+}

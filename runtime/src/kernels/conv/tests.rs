@@ -1,0 +1,211 @@
+//! Every instruction set against the definition, over odd shapes and extreme values.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use alloc::vec::Vec;
+
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::{ConvF32, ConvI8, ConvShape, twin};
+use crate::kernels::Isa;
+use crate::kernels::aligned::Aligned;
+use crate::quant::Output;
+
+/// A reproducible stream of bytes, so that large tensors need no strategy of their own.
+pub(crate) struct Noise(pub(crate) u64);
+
+impl Noise {
+    fn next(&mut self) -> u64 {
+        // Steele et al. 2014, SplitMix64.
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// int8 values: any, or one time in four an extreme one.
+    pub(crate) fn int8(&mut self, len: usize, lo: i8) -> Vec<i8> {
+        let mut value = || match self.next() {
+            z if z % 8 == 0 => lo,
+            z if z % 8 == 1 => 127,
+            z => ((z >> 32) as i8).max(lo),
+        };
+        (0..len).map(|_| value()).collect()
+    }
+
+    /// f32 values in [-1, 1).
+    pub(crate) fn float(&mut self, len: usize) -> Vec<f32> {
+        (0..len).map(|_| (self.next() >> 40) as f32 / 8_388_608.0 - 1.0).collect()
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Case {
+    shape: ConvShape,
+    zero: i8,
+    output: Output,
+    seed: u64,
+}
+
+fn geometry() -> impl Strategy<Value = ConvShape> {
+    let channels = || select(&[1_usize, 2, 3, 7, 8, 16, 17, 24, 33, 65]);
+    let kernel = || select(&[1_usize, 2, 3, 5]);
+    let pair = |of: std::ops::RangeInclusive<usize>| [of.clone(), of];
+    (
+        (channels(), channels(), select(&[1_usize, 2, 3])),
+        ([kernel(), kernel()], pair(1..=2), pair(1..=2)),
+        (pair(0..=3), pair(0..=3), pair(1..=9)),
+        0..4_usize,
+    )
+        .prop_map(
+            |((a, b, groups), (kernel, stride, dilation), (before, after, size), kind)| {
+                // One in four each: ordinary, grouped, depthwise, depthwise with a multiplier.
+                let (in_c, out_c, groups) = match kind {
+                    0 => (a, b, 1),
+                    1 => (a.min(17) * groups, b.min(17) * groups, groups),
+                    2 => (a, a, a),
+                    _ => (a, a * groups, a),
+                };
+                // The image is made large enough for one window.
+                let span = |i: usize| (kernel[i] - 1) * dilation[i] + 1;
+                let padding = [before[0].min(kernel[0] - 1), before[1].min(kernel[1] - 1)];
+                let input = |i: usize| size[i].max(span(i).saturating_sub(padding[i]));
+                let output = |i: usize| {
+                    (input(i) + padding[i] + after[i].min(kernel[i] - 1) - span(i)) / stride[i] + 1
+                };
+                ConvShape {
+                    in_h: input(0),
+                    in_w: input(1),
+                    in_c,
+                    out_h: output(0),
+                    out_w: output(1),
+                    out_c,
+                    kernel,
+                    stride,
+                    padding,
+                    dilation,
+                    groups,
+                }
+            },
+        )
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    let zero = || prop_oneof![Just(-128_i8), Just(127), Just(0), any::<i8>()];
+    (geometry(), zero(), zero(), [any::<i8>(), any::<i8>()], any::<u64>()).prop_map(
+        |(shape, zero, zero_point, bounds, seed)| {
+            let [lo, hi] = if seed % 2 == 0 { [-128, 127] } else { bounds };
+            let output = Output { zero_point, lo: lo.min(hi), hi: hi.max(lo) };
+            Case { shape, zero, output, seed }
+        },
+    )
+}
+
+fn check_int8(Case { shape, zero, output, seed }: &Case) -> Result<(), TestCaseError> {
+    let mut noise = Noise(*seed);
+    let x = noise.int8(shape.input_len(), -128);
+    let weight = noise.int8(shape.weight_len(), -127);
+    let bias: Vec<i32> = (0..shape.out_c).map(|_| noise.next() as i32 >> 12).collect();
+    // From steps far below one to a product that saturates.
+    let sizes = noise.float(shape.out_c);
+    let multiplier: Vec<f32> = sizes.iter().map(|m| (m * 8.0 - 6.0).exp2()).collect();
+    let expected = twin::int8(shape, &x, &weight, &bias, &multiplier, *zero, *output);
+    for isa in Isa::available() {
+        let conv = ConvI8::new(isa, *shape, &weight, &bias, &multiplier, *zero, *output);
+        let mut scratch = Aligned::<u8>::zeroed(conv.scratch_len());
+        scratch.as_mut_slice().fill(0x55);
+        let mut y = alloc::vec![0x33_i8; shape.output_len()];
+        conv.run(&x, &mut y, scratch.as_mut_slice());
+        prop_assert_eq!(&y, &expected, "{}", isa);
+    }
+    Ok(())
+}
+
+fn check_float(Case { shape, seed, .. }: &Case) -> Result<(), TestCaseError> {
+    let mut noise = Noise(*seed);
+    let x = noise.float(shape.input_len());
+    let weight = noise.float(shape.weight_len());
+    let bias = noise.float(shape.out_c);
+    let range = if seed % 2 == 0 { (f32::NEG_INFINITY, f32::INFINITY) } else { (0.0, 0.75) };
+    let expected = twin::float(shape, &x, &weight, &bias);
+    // Each of the k + 1 operations rounds by at most half a unit in the last place (Higham 2002,
+    // section 3.1); twice that also covers the rounding of the bound.
+    let tolerance = (shape.k() + 1) as f64 * f64::from(f32::EPSILON);
+    for isa in Isa::available() {
+        let conv = ConvF32::new(isa, *shape, &weight, &bias, range);
+        let mut scratch = Aligned::<u8>::zeroed(conv.scratch_len());
+        scratch.as_mut_slice().fill(0xff);
+        let mut y = alloc::vec![f32::NAN; shape.output_len()];
+        conv.run(&x, &mut y, scratch.as_mut_slice());
+        for (i, (&y, &(value, size))) in y.iter().zip(&expected).enumerate() {
+            let value = value.clamp(f64::from(range.0), f64::from(range.1));
+            let error = (f64::from(y) - value).abs();
+            prop_assert!(error <= tolerance * size, "{isa}: {y} for {value} at {i}");
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_isa_gives_the_bits_of_the_definition(case in case()) {
+        check_int8(&case)?;
+    }
+
+    #[test]
+    fn every_isa_is_within_rounding_of_the_f64_sum(case in case()) {
+        check_float(&case)?;
+    }
+}
+
+#[test]
+fn a_linear_layer_equals_the_definition() {
+    for (inputs, outputs) in [(1, 1), (3, 10), (64, 16), (129, 33), (784, 128), (4_700, 17)] {
+        let shape = ConvShape::linear(inputs, outputs);
+        let output = Output { zero_point: -7, lo: -128, hi: 127 };
+        let case = Case { shape, zero: 5, output, seed: 3 };
+        check_int8(&case).unwrap();
+        check_float(&case).unwrap();
+    }
+}
+
+#[test]
+fn an_image_of_several_bands_equals_the_definition() {
+    // 42 padded rows of 42 · 64 i16 are more than the 128 KiB of a band.
+    let shape = ConvShape {
+        in_h: 40,
+        in_w: 40,
+        in_c: 64,
+        out_h: 40,
+        out_w: 40,
+        out_c: 8,
+        kernel: [3, 3],
+        stride: [1, 1],
+        padding: [1, 1],
+        dilation: [1, 1],
+        groups: 1,
+    };
+    let output = Output { zero_point: 0, lo: 0, hi: 127 };
+    let case = Case { shape, zero: -128, output, seed: 11 };
+    check_int8(&case).unwrap();
+    check_float(&case).unwrap();
+}
+
+#[test]
+fn saturating_sums_stay_exact() {
+    // 4,608 products of -128 · -127 are 7.5 · 10⁷: i16 or saturating steps would show.
+    let shape = ConvShape::linear(4_608, 17);
+    let (x, weight) = (alloc::vec![-128_i8; 4_608], alloc::vec![-127_i8; 4_608 * 17]);
+    let sum = 4_608 * 128 * 127;
+    let output = Output { zero_point: 0, lo: -128, hi: 127 };
+    for isa in Isa::available() {
+        let m = 100.0 / sum as f32;
+        let conv = ConvI8::new(isa, shape, &weight, &[0; 17], &[m; 17], 0, output);
+        let mut scratch = Aligned::<u8>::zeroed(conv.scratch_len());
+        let mut y = [0; 17];
+        conv.run(&x, &mut y, scratch.as_mut_slice());
+        assert_eq!(y, [100; 17], "{isa}");
+    }
+}

@@ -1,0 +1,54 @@
+//! f32 by f32 in f32, clamped. Instruction sets differ in rounding only.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+mod portable;
+
+use super::{Arithmetic, Tile, spread};
+use crate::kernels::Isa;
+use crate::kernels::aligned::Aligned;
+
+/// The f32 product; tiles read the input as it is where a patch is one pixel.
+pub(crate) struct Float;
+
+impl Arithmetic for Float {
+    type Value = f32;
+    type Left = f32;
+    type Epilogue = BiasClamp;
+
+    fn direct(x: &[f32]) -> Option<&[f32]> {
+        Some(x)
+    }
+}
+
+/// Adds the bias and clamps: one bias a packed channel.
+pub(crate) struct BiasClamp {
+    /// Added to the sum.
+    pub(crate) bias: Aligned<f32>,
+    /// Smallest and largest value stored; infinite without a fused activation.
+    pub(crate) range: (f32, f32),
+}
+
+impl BiasClamp {
+    /// Constants of `[groups, n]` channels for panels of `nr`.
+    pub(crate) fn new(bias: &[f32], range: (f32, f32), n: usize, nr: usize) -> Self {
+        Self { bias: spread(bias, n, nr), range }
+    }
+}
+
+/// Clamps to `[lo, hi]` and lets NaN through, so that a broken model shows.
+#[inline(always)]
+pub(crate) fn clamp(x: f32, (lo, hi): (f32, f32)) -> f32 {
+    let x = if x < lo { lo } else { x };
+    if x > hi { hi } else { x }
+}
+
+/// The tile for an instruction set; panics when this CPU lacks it.
+pub(crate) fn tile(isa: Isa) -> Tile<Float> {
+    isa.assert_available();
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => avx2::TILE,
+        _ => portable::TILE,
+    }
+}

@@ -1,0 +1,72 @@
+//! The int8 tile for AVX2: both sides widened to i16, `vpmaddwd` adds pairs of products exactly.
+#![allow(clippy::wildcard_imports, reason = "intrinsics carry their prefix")]
+
+use core::arch::x86_64::*;
+
+use super::super::{Operands, Tile};
+use super::Int8;
+use crate::kernels::x86::{Requantizer, load_i8x16_as_i16, load_i32x8, store_i8};
+
+const MR: usize = 4;
+const NR: usize = 16;
+
+/// Four pixels by 16 channels: eight accumulators of the sixteen registers; six pixels spill.
+pub(super) const TILE: Tile<Int8> = Tile { nr: NR, k_group: 2, run };
+
+#[target_feature(enable = "avx2")]
+fn run(operands: &mut Operands<'_, Int8>) {
+    if operands.cols > 8 { columns::<2>(operands) } else { columns::<1>(operands) }
+}
+
+/// All pixels by `V` vectors of 8 channels.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn columns<const V: usize>(operands: &mut Operands<'_, Int8>) {
+    let requantizer = Requantizer::new(operands.epilogue, operands.channel);
+    let (fours, rest) = operands.left.pixels.as_chunks::<MR>();
+    for (i, pixels) in fours.iter().enumerate() {
+        tile::<MR, V>(operands, pixels, i * MR, &requantizer);
+    }
+    let row = fours.len() * MR;
+    match *rest {
+        [a] => tile::<1, V>(operands, &[a], row, &requantizer),
+        [a, b] => tile::<2, V>(operands, &[a, b], row, &requantizer),
+        [a, b, c] => tile::<3, V>(operands, &[a, b, c], row, &requantizer),
+        _ => {}
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn tile<const R: usize, const V: usize>(
+    operands: &mut Operands<'_, Int8>,
+    pixels: &[usize; R],
+    row: usize,
+    requantizer: &Requantizer,
+) {
+    let (right, _) = operands.right.as_chunks::<{ 2 * NR }>();
+    let steps = operands.segment / 2;
+    let (bias, _) = operands.epilogue.bias[operands.channel..][..NR].as_chunks::<8>();
+    let mut acc = [[_mm256_setzero_si256(); 2]; R];
+    for sums in &mut acc {
+        for v in 0..V {
+            sums[v] = load_i32x8(&bias[v]);
+        }
+    }
+    for (offset, weights) in operands.left.segments.iter().zip(right.chunks_exact(steps)) {
+        let left = operands.segments(pixels, *offset).map(|x| &x.as_chunks::<2>().0[..steps]);
+        for (step, weights) in weights.iter().enumerate() {
+            let (weights, _) = weights.as_chunks();
+            for v in 0..V {
+                let weights = load_i8x16_as_i16(&weights[v]);
+                for (sums, x) in acc.iter_mut().zip(&left) {
+                    let pair = _mm256_set1_epi32(bytemuck::cast(x[step]));
+                    sums[v] = _mm256_add_epi32(sums[v], _mm256_madd_epi16(pair, weights));
+                }
+            }
+        }
+    }
+    for (i, sums) in acc.into_iter().enumerate() {
+        store_i8(operands.y_row(row + i), requantizer.apply(sums));
+    }
+}

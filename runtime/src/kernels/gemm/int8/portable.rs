@@ -1,0 +1,34 @@
+//! The int8 tile in plain Rust, for the compiler to vectorize with the target's baseline.
+
+use super::super::{Operands, Tile};
+use super::Int8;
+use crate::quant::requantize;
+
+const NR: usize = 16;
+
+/// One pixel by 16 channels.
+pub(super) const TILE: Tile<Int8> = Tile { nr: NR, k_group: 1, run };
+
+fn run(operands: &mut Operands<'_, Int8>) {
+    let (right, _) = operands.right.as_chunks::<NR>();
+    let epilogue = operands.epilogue;
+    let bias = &epilogue.bias[operands.channel..][..NR];
+    let multiplier = &epilogue.multiplier[operands.channel..][..NR];
+    for (row, pixel) in operands.left.pixels.iter().enumerate() {
+        // Arrays made anew stay in vector registers; sums changed in place went to memory.
+        let mut sums: [i32; NR] = core::array::from_fn(|j| bias[j]);
+        let parts = right.chunks_exact(operands.segment);
+        for (offset, weights) in operands.left.segments.iter().zip(parts) {
+            let [left] = operands.segments(&[*pixel], *offset);
+            for (&x, weights) in left.iter().zip(weights) {
+                let weights = weights.map(i16::from);
+                let product = |j: usize| i32::from(x) * i32::from(weights[j]);
+                sums = core::array::from_fn(|j| sums[j].wrapping_add(product(j)));
+            }
+        }
+        let y = operands.y_row(row);
+        for ((y, &sum), &m) in y.iter_mut().zip(&sums).zip(multiplier) {
+            *y = requantize(sum, m, epilogue.output);
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Instruction sets: which this CPU has, which to use, and the one place that chooses by name.
+
+use core::fmt;
+
+/// An instruction set for which there are kernels.
+///
+/// All give the same int8 bits; f32 differs between them by rounding only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Isa {
+    /// Portable code, vectorized by the compiler as far as the target's baseline allows.
+    Scalar,
+    /// x86-64 with AVX2 and FMA (Haswell, Zen and later).
+    Avx2,
+}
+
+impl Isa {
+    /// All of them, slowest first; this CPU need not have them.
+    pub const ALL: [Self; 2] = [Self::Scalar, Self::Avx2];
+
+    /// The name in `HIPFLASK_ISA`, options and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            Self::Avx2 => "avx2",
+        }
+    }
+
+    /// The instruction set of that [`name`](Self::name), whether this CPU has it or not.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|isa| isa.name() == name)
+    }
+
+    /// Whether this CPU can run it; without `std` whether the build targets it.
+    #[inline]
+    pub fn is_available(self) -> bool {
+        match self {
+            Self::Scalar => true,
+            Self::Avx2 => has_avx2(),
+        }
+    }
+
+    /// Those that this CPU can run, slowest first.
+    pub fn available() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|isa| isa.is_available())
+    }
+
+    /// The fastest that this CPU can run.
+    pub fn best() -> Self {
+        Self::available().last().unwrap_or(Self::Scalar)
+    }
+
+    /// The choice that the environment variable `HIPFLASK_ISA` makes; `None` when it is unset.
+    ///
+    /// Fails with [`ErrorKind::Input`](crate::ErrorKind::Input) on a name that is unknown or that
+    /// this CPU lacks, because a forced path that silently ran another would prove nothing.
+    #[cfg(feature = "std")]
+    pub fn from_env() -> crate::Result<Option<Self>> {
+        const VARIABLE: &str = "HIPFLASK_ISA";
+        match std::env::var_os(VARIABLE) {
+            None => Ok(None),
+            Some(name) => Self::choose(VARIABLE, &name.to_string_lossy()).map(Some),
+        }
+    }
+
+    /// The instruction set of that name if this CPU has it; the error names `at` and the choices.
+    #[cfg(feature = "std")]
+    pub fn choose(at: &str, name: &str) -> crate::Result<Self> {
+        let found = Self::from_name(name);
+        if let Some(isa) = found.filter(|isa| isa.is_available()) {
+            return Ok(isa);
+        }
+        let names: alloc::vec::Vec<_> = Self::available().map(Self::name).collect();
+        let why = match found {
+            Some(isa) => alloc::format!("this CPU cannot run {isa}"),
+            None => alloc::format!("there is no instruction set {name:?}"),
+        };
+        let message = alloc::format!("{why}; available here: {}", names.join(", "));
+        Err(crate::Error::new(crate::ErrorKind::Input, at, message))
+    }
+
+    /// Runs `body`, compiled for this instruction set where that is more than the baseline.
+    ///
+    /// For loops that the compiler vectorizes well: one body, one compilation for each
+    /// instruction set. What `body` calls has to be `#[inline(always)]` to take part. No
+    /// compilation enables fused multiply-add contraction, so the bits are the same.
+    #[inline]
+    pub(crate) fn vectorized<R>(self, body: impl FnOnce() -> R) -> R {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 if has_avx2() => {
+                #[expect(unsafe_code, reason = "calls what the CPU was just asked for")]
+                // SAFETY: the guard above has seen AVX2 on this CPU.
+                unsafe {
+                    with_avx2(body)
+                }
+            }
+            _ => body(),
+        }
+    }
+
+    /// States that a kernel made for this instruction set may be called on this CPU.
+    #[inline]
+    pub(crate) fn assert_available(self) {
+        assert!(self.is_available(), "a kernel for {self} was asked for, which this CPU lacks");
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn with_avx2<R>(body: impl FnOnce() -> R) -> R {
+    body()
+}
+
+#[inline]
+fn has_avx2() -> bool {
+    #[cfg(all(target_arch = "x86_64", feature = "std"))]
+    return std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma");
+    #[cfg(not(all(target_arch = "x86_64", feature = "std")))]
+    return cfg!(all(target_arch = "x86_64", target_feature = "avx2", target_feature = "fma"));
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_found_again() {
+        for isa in Isa::ALL {
+            assert_eq!(Isa::from_name(isa.name()), Some(isa));
+        }
+        assert_eq!(Isa::from_name("AVX2 "), None);
+    }
+
+    #[test]
+    fn scalar_is_always_available_and_best_is_among_the_available() {
+        assert_eq!(Isa::available().next(), Some(Isa::Scalar));
+        assert!(Isa::best().is_available());
+    }
+
+    #[test]
+    #[cfg(feature = "std")]
+    fn an_unknown_name_is_refused_with_the_choices() {
+        let error = Isa::choose("HIPFLASK_ISA", "sse9").unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::Input);
+        let text = alloc::string::ToString::to_string(&error);
+        assert!(text.starts_with("HIPFLASK_ISA: there is no instruction set \"sse9\"; "), "{text}");
+        assert!(text.contains("available here: scalar"), "{text}");
+        assert_eq!(Isa::choose("--isa", "scalar").unwrap(), Isa::Scalar);
+    }
+
+    #[test]
+    #[cfg(all(target_arch = "x86_64", feature = "std"))]
+    fn avx2_is_listed_exactly_when_the_cpu_reports_it() {
+        let reported =
+            std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma");
+        assert_eq!(Isa::available().any(|isa| isa == Isa::Avx2), reported);
+    }
+}

@@ -1,0 +1,27 @@
+//! Kernels: slices and shapes in, slices out; nothing here knows graphs or files.
+//!
+//! A convolution is an object packed for one [`Isa`]; the light kernels are functions that take
+//! it. int8 results are the same bits on every instruction set. None allocates while running.
+#![expect(clippy::missing_panics_doc, reason = "assertions state contracts between our own parts")]
+
+mod activation;
+mod aligned;
+mod conv;
+mod depthwise;
+mod elementwise;
+mod gemm;
+mod isa;
+pub mod math;
+mod pool;
+#[cfg(test)]
+mod tests;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+pub use activation::{activation_f32, evaluate, softmax_f32};
+pub use conv::{ConvF32, ConvI8, ConvShape};
+pub use elementwise::{
+    AddI8, RescaleI8, add_f32, batch_norm_f32, dequantize, lut_i8, pad, quantize,
+};
+pub use isa::Isa;
+pub use pool::{AvgPoolI8, PoolShape, avg_pool_f32, max_pool_f32, max_pool_i8};

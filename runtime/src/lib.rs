@@ -1,0 +1,28 @@
+//! Runs hipflask's students: graph, file format, memory plan, kernels, session.
+#![cfg_attr(not(feature = "std"), no_std)]
+#![deny(unsafe_code)]
+
+extern crate alloc;
+
+mod dtype;
+mod error;
+#[cfg(feature = "std")]
+pub mod file;
+pub mod format;
+pub mod golden;
+pub mod graph;
+pub mod input;
+pub mod kernels;
+#[cfg(feature = "mmap")]
+mod mmap;
+mod model;
+mod plan;
+pub mod quant;
+mod session;
+mod tensor;
+
+pub use dtype::{DType, Shape};
+pub use error::{Error, ErrorKind, Result};
+pub use model::Model;
+pub use session::{Options, Port, Session, View};
+pub use tensor::{SharedBytes, Tensor};

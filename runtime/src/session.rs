@@ -1,0 +1,240 @@
+//! A session: planned once, then run any number of times without allocating.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use crate::dtype::{DType, Shape};
+use crate::graph::ValueId;
+use crate::kernels::Isa;
+use crate::model::Model;
+use crate::plan::{ALIGNMENT, Plan, Slot};
+use crate::{Error, ErrorKind, Result};
+
+/// Elements of an input, an output or a value on its way.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum View<'a> {
+    /// Real numbers.
+    F32(&'a [f32]),
+    /// Quantized numbers.
+    I8(&'a [i8]),
+}
+
+impl<'a> View<'a> {
+    /// The same elements as bytes.
+    pub fn bytes(self) -> &'a [u8] {
+        match self {
+            Self::F32(values) => bytemuck::cast_slice(values),
+            Self::I8(values) => bytemuck::cast_slice(values),
+        }
+    }
+
+    fn dtype(self) -> DType {
+        match self {
+            Self::F32(_) => DType::F32,
+            Self::I8(_) => DType::I8,
+        }
+    }
+}
+
+/// How a session computes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Instruction set; `None` takes `HIPFLASK_ISA` from the environment, else the best there is.
+    pub isa: Option<Isa>,
+}
+
+/// An input or output: its name, type and shape, and where it lies in the arena.
+#[derive(Clone, Debug)]
+pub struct Port {
+    /// Name of the value.
+    pub name: String,
+    /// F32 or I8.
+    pub dtype: DType,
+    /// `[1, …]`
+    pub shape: Shape,
+    value: ValueId,
+    slot: Slot,
+}
+
+/// A planned model with its arena; one for each thread that infers.
+pub struct Session {
+    plan: Plan,
+    isa: Isa,
+    arena: Buffer,
+    scratch: Buffer,
+    inputs: Vec<Port>,
+    outputs: Vec<Port>,
+    /// Type of each value, for observers.
+    dtypes: Vec<DType>,
+}
+
+impl Session {
+    /// Plans `model`: chooses kernels, packs weights, lays out the arena.
+    pub fn new(model: &Model, options: &Options) -> Result<Self> {
+        let isa = match options.isa {
+            Some(isa) => isa,
+            None => default_isa()?,
+        };
+        let graph = model.graph();
+        let plan = Plan::new(graph, isa)?;
+        let port = |&id: &ValueId| {
+            let value = graph.value(id);
+            Port {
+                name: value.name.clone(),
+                dtype: value.dtype,
+                shape: value.shape.clone(),
+                value: id,
+                slot: plan.slots[id.0],
+            }
+        };
+        Ok(Self {
+            inputs: graph.inputs.iter().map(port).collect(),
+            outputs: graph.outputs.iter().map(port).collect(),
+            dtypes: graph.values.iter().map(|v| v.dtype).collect(),
+            arena: Buffer::new(plan.arena_bytes),
+            scratch: Buffer::new(plan.scratch_bytes),
+            isa,
+            plan,
+        })
+    }
+
+    /// Runs one inference; the answers are then in [`Session::output`].
+    pub fn run(&mut self, inputs: &[View<'_>]) -> Result<()> {
+        self.run_observed(inputs, &mut |_, _| {})
+    }
+
+    /// As [`Session::run`]; `observer` sees every value right after it was computed, inputs first.
+    pub fn run_observed(
+        &mut self,
+        inputs: &[View<'_>],
+        observer: &mut dyn FnMut(ValueId, View<'_>),
+    ) -> Result<()> {
+        self.set_inputs(inputs)?;
+        let arena = self.arena.bytes();
+        for port in &self.inputs {
+            observer(port.value, view(arena, port.slot, port.dtype));
+        }
+        let scratch = self.scratch.bytes();
+        for step in &self.plan.steps {
+            step.kernel.run(arena, &step.inputs, step.output, scratch);
+            observer(step.value, view(arena, step.output, self.dtypes[step.value.0]));
+        }
+        Ok(())
+    }
+
+    /// Output `index` of the last run; empty where there is no such output.
+    pub fn output(&self, index: usize) -> View<'_> {
+        match self.outputs.get(index) {
+            Some(port) => view(self.arena.shared(), port.slot, port.dtype),
+            None => View::F32(&[]),
+        }
+    }
+
+    /// Runs a network of one f32 input and gives its first output, widened to f32 reals.
+    pub fn predict(&mut self, input: &[f32]) -> Result<&[f32]> {
+        self.run(&[View::F32(input)])?;
+        match self.output(0) {
+            View::F32(values) => Ok(values),
+            View::I8(_) => Err(Error::new(
+                ErrorKind::Input,
+                "output 0",
+                "is int8; read it with Session::output",
+            )),
+        }
+    }
+
+    /// The inputs that [`Session::run`] wants, in order.
+    pub fn inputs(&self) -> &[Port] {
+        &self.inputs
+    }
+
+    /// The outputs, in order.
+    pub fn outputs(&self) -> &[Port] {
+        &self.outputs
+    }
+
+    /// The instruction set in use.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Bytes for all values of one inference.
+    pub fn arena_bytes(&self) -> usize {
+        self.plan.arena_bytes
+    }
+
+    /// Bytes of working memory besides the arena.
+    pub fn scratch_bytes(&self) -> usize {
+        self.plan.scratch_bytes
+    }
+
+    fn set_inputs(&mut self, inputs: &[View<'_>]) -> Result<()> {
+        let refuse = |at: String, what: String| Err(Error::new(ErrorKind::Input, at, what));
+        if inputs.len() != self.inputs.len() {
+            let what =
+                format!("{} were given, the model takes {}", inputs.len(), self.inputs.len());
+            return refuse("inputs".into(), what);
+        }
+        let arena = self.arena.bytes();
+        for (port, input) in self.inputs.iter().zip(inputs) {
+            let bytes = input.bytes();
+            if input.dtype() != port.dtype || bytes.len() != port.slot.bytes {
+                let what = format!(
+                    "takes {} values of {} (shape {}), {} of {} were given",
+                    port.shape.elements(),
+                    port.dtype,
+                    port.shape,
+                    bytes.len() / input.dtype().size(),
+                    input.dtype()
+                );
+                return refuse(format!("input {:?}", port.name), what);
+            }
+            arena[port.slot.offset..][..bytes.len()].copy_from_slice(bytes);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(feature = "std")]
+fn default_isa() -> Result<Isa> {
+    Ok(Isa::from_env()?.unwrap_or_else(Isa::best))
+}
+
+#[cfg(not(feature = "std"))]
+#[expect(clippy::unnecessary_wraps, reason = "the same signature as with std")]
+fn default_isa() -> Result<Isa> {
+    Ok(Isa::best())
+}
+
+fn view(arena: &[u8], slot: Slot, dtype: DType) -> View<'_> {
+    let bytes = &arena[slot.offset..][..slot.bytes];
+    match dtype {
+        DType::I8 => View::I8(bytemuck::cast_slice(bytes)),
+        _ => View::F32(bytemuck::cast_slice(bytes)),
+    }
+}
+
+/// Bytes that begin at a multiple of [`ALIGNMENT`].
+struct Buffer {
+    bytes: Vec<u8>,
+    start: usize,
+    len: usize,
+}
+
+impl Buffer {
+    fn new(len: usize) -> Self {
+        let bytes = vec![0; len + ALIGNMENT];
+        let start = bytes.as_ptr().align_offset(ALIGNMENT);
+        Self { bytes, start, len }
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.start..][..self.len]
+    }
+
+    fn shared(&self) -> &[u8] {
+        &self.bytes[self.start..][..self.len]
+    }
+}

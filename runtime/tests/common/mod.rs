@@ -1,0 +1,107 @@
+//! A small int8 network by hand and a float one, shared by the tests.
+#![allow(dead_code, clippy::unwrap_used, missing_docs, reason = "tests")]
+
+use hipflask_runtime::graph::{Activation, Graph, GraphBuilder, Layout, Op, ValueId};
+use hipflask_runtime::quant::{QuantParams, multiplier};
+use hipflask_runtime::{Shape, Tensor};
+
+pub(crate) const SAMPLE: usize = 6 * 5 * 3;
+
+/// A reproducible sample of the networks' input, `[6, 5, 3]`.
+pub(crate) fn sample(seed: usize) -> Vec<f32> {
+    (0..SAMPLE).map(|i| ((i * 7919 + seed * 104_729) % 211) as f32 / 105.0 - 1.0).collect()
+}
+
+fn weights(shape: &[usize], seed: usize) -> Vec<i8> {
+    let count: usize = shape.iter().product();
+    (0..count)
+        .map(|i| ((i * 2_654_435_761 + seed * 97) % 255) as u8)
+        .map(|v| (i32::from(v) - 127) as i8)
+        .collect()
+}
+
+/// The four tensors of an int8 layer whose weights are integers made from `seed`.
+fn int8_layer(
+    shape: &[usize],
+    seed: usize,
+    x: QuantParams,
+    y: QuantParams,
+) -> [(&'static str, Tensor); 4] {
+    let channels = shape[0];
+    let w = weights(shape, seed);
+    let bias: Vec<i32> = w
+        .chunks(w.len() / channels)
+        .enumerate()
+        .map(|(c, row)| {
+            let sum: i32 = row.iter().map(|&w| i32::from(w)).sum();
+            100 * c as i32 - i32::from(x.zero_point) * sum
+        })
+        .collect();
+    let scales: Vec<f32> = (0..channels).map(|c| 0.004 + 0.001 * c as f32).collect();
+    let multipliers: Vec<f32> = scales.iter().map(|&s| multiplier(x.scale, s, y.scale)).collect();
+    [
+        ("weight", Tensor::from_i8(Shape::from(shape), &w)),
+        ("bias", Tensor::from_i32([channels], &bias)),
+        ("scale", Tensor::from_f32([channels], &scales)),
+        ("multiplier", Tensor::from_f32([channels], &multipliers)),
+    ]
+}
+
+/// Quantize, convolution, depthwise, add, pools, concat, table, linear, dequantize, softmax.
+pub(crate) fn int8_network() -> Graph {
+    let q = |scale, zero_point| QuantParams { scale, zero_point };
+    let (q0, q1, q2) = (q(1.0 / 127.0, 0), q(0.05, -20), q(0.04, 3));
+    let mut b = GraphBuilder::new("by-hand", Layout::Nhwc);
+    let x = b.input("input", [1, 6, 5, 3]);
+    let x = b.node_as("quantize", Op::Quantize, &[x], [], Some(q0)).unwrap();
+    let conv = |groups| Op::Conv2d { stride: [1, 1], padding: [1; 4], dilation: [1, 1], groups };
+    let w = int8_layer(&[4, 3, 3, 3], 1, q0, q1);
+    let c1 = b.node_as("conv1", conv(1), &[x], w, Some(q1)).unwrap();
+    b.fuse(Some(Activation::Relu));
+    let w = int8_layer(&[4, 3, 3, 1], 2, q1, q2);
+    let dw = b.node_as("depthwise", conv(4), &[c1], w, Some(q2)).unwrap();
+    let sum = b.node_as("add", Op::Add, &[c1, dw], [], Some(q1)).unwrap();
+    let pool = Op::MaxPool2d { kernel: [2, 2], stride: [2, 2], padding: [0; 4] };
+    let a = b.node_as("maxpool", pool, &[sum], [], Some(q1)).unwrap();
+    let pool =
+        Op::AvgPool2d { kernel: [2, 2], stride: [2, 2], padding: [0; 4], count_include_pad: false };
+    let c = b.node_as("avgpool", pool, &[sum], [], Some(q2)).unwrap();
+    let joined = b.node_as("concat", Op::Concat { axis: 3 }, &[a, c], [], Some(q2)).unwrap();
+    let table: Vec<i8> = (-128..=127).map(|v: i32| (v / 2) as i8).collect();
+    let op = Op::Activation { function: Activation::Tanh };
+    let t = b
+        .node_as("tanh", op, &[joined], [("table", Tensor::from_i8([256], &table))], Some(q1))
+        .unwrap();
+    let flat = b.node_as("flatten", Op::Flatten, &[t], [], Some(q1)).unwrap();
+    let w = int8_layer(&[5, 48], 3, q1, q2);
+    let fc = b.node_as("fc", Op::Linear, &[flat], w, Some(q2)).unwrap();
+    let out = b.node("dequantize", Op::Dequantize, &[fc], []).unwrap();
+    let out: ValueId = b.node("softmax", Op::Softmax, &[out], []).unwrap();
+    b.finish(&[out]).unwrap()
+}
+
+/// Convolution, unfolded batch norm, global pool, linear, in PyTorch's layout.
+pub(crate) fn float_network() -> Graph {
+    let numbers = |shape: &[usize], seed| {
+        let data: Vec<f32> = weights(shape, seed).iter().map(|&w| f32::from(w) / 200.0).collect();
+        Tensor::from_f32(Shape::from(shape), &data)
+    };
+    let mut b = GraphBuilder::new("float", Layout::Nchw);
+    let x = b.input("input", [1, 3, 6, 5]);
+    let op = Op::Conv2d { stride: [2, 1], padding: [1; 4], dilation: [1, 1], groups: 1 };
+    let c = b.node("conv", op, &[x], [("weight", numbers(&[4, 3, 3, 3], 5))]).unwrap();
+    let ones = Tensor::from_f32([4], &[1.0, 2.0, 0.5, 1.5]);
+    let norm = [
+        ("weight", numbers(&[4], 6)),
+        ("bias", numbers(&[4], 7)),
+        ("running_mean", numbers(&[4], 8)),
+        ("running_var", ones),
+    ];
+    let n = b.node("bn", Op::BatchNorm { eps: 1e-5 }, &[c], norm).unwrap();
+    let r = b.node("relu", Op::Activation { function: Activation::Relu }, &[n], []).unwrap();
+    let g = b.node("pool", Op::GlobalAvgPool, &[r], []).unwrap();
+    let f = b.node("flatten", Op::Flatten, &[g], []).unwrap();
+    let w = [("weight", numbers(&[5, 4], 9)), ("bias", numbers(&[5], 10))];
+    let out = b.node("fc", Op::Linear, &[f], w).unwrap();
+    b.finish(&[out]).unwrap()
+}

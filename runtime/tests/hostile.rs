@@ -1,0 +1,174 @@
+//! Damaged and hostile model files: an error that says where, never a panic.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+mod common;
+
+use hipflask_runtime::format::{Card, ModelFile};
+use hipflask_runtime::graph::LoadLimits;
+use hipflask_runtime::{ErrorKind, Model, Options};
+use proptest::prelude::*;
+
+fn file() -> ModelFile {
+    ModelFile { graph: common::int8_network(), preprocess: None, card: Card::default() }
+}
+
+fn read(bytes: &[u8]) -> hipflask_runtime::Result<ModelFile> {
+    ModelFile::from_bytes(bytes, &LoadLimits::default())
+}
+
+/// The file with `from` in its header replaced by `to` of the same length.
+fn edited(from: &str, to: &str) -> Vec<u8> {
+    assert_eq!(from.len(), to.len(), "the header keeps its length");
+    let mut bytes = file().to_bytes();
+    let at = bytes.windows(from.len()).position(|w| w == from.as_bytes()).expect(from);
+    bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+    bytes
+}
+
+fn container(header: &str, data: usize) -> Vec<u8> {
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend_from_slice(header.as_bytes());
+    bytes.resize(bytes.len() + data, 0);
+    bytes
+}
+
+#[test]
+fn the_file_is_valid_for_the_safetensors_crate_too() {
+    let bytes = file().to_bytes();
+    let theirs = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let ours = read(&bytes).unwrap();
+    for (name, tensor) in &ours.graph.tensors {
+        let view = theirs.tensor(name).unwrap();
+        assert_eq!(view.data(), tensor.bytes(), "{name}");
+        assert_eq!(view.shape(), &tensor.shape()[..], "{name}");
+    }
+}
+
+#[test]
+fn every_prefix_of_a_file_is_refused() {
+    let bytes = file().to_bytes();
+    for end in 0..bytes.len() {
+        assert!(read(&bytes[..end]).is_err(), "{end} of {} bytes", bytes.len());
+    }
+}
+
+#[test]
+fn lies_in_the_header_are_named() {
+    let cases = [
+        (edited("\"dtype\":\"I8\"", "\"dtype\":\"U8\""), "dtype U8"),
+        (edited("\"shape\":[5,48]", "\"shape\":[5,49]"), "fc.weight"),
+        (edited("\\\"version\\\":1", "\\\"version\\\":9"), "update hipflask"),
+        (edited("\\\"groups\\\":4", "\\\"groups\\\":3"), "depthwise"),
+        (
+            edited(
+                "\\\"name\\\":\\\"maxpool\\\",\\\"shape\\\":[1,3,2,4],\\\"dtype\\\":\\\"I8\\\",\\\"quant\\\":{\\\"scale\\\":0.05,\\\"zero_point\\\":-20",
+                "\\\"name\\\":\\\"maxpool\\\",\\\"shape\\\":[1,3,2,4],\\\"dtype\\\":\\\"I8\\\",\\\"quant\\\":{\\\"scale\\\":0.05,\\\"zero_point\\\":-21",
+            ),
+            "zero point",
+        ),
+        (edited("\\\"scale\\\":0.04", "\\\"scale\\\":0.09"), "the file was edited"),
+        (edited("\\\"kind\\\":\\\"add\\\"", "\\\"kind\\\":\\\"adx\\\""), "adx"),
+    ];
+    for (bytes, expected) in cases {
+        let error = read(&bytes).unwrap_err();
+        assert!(error.to_string().contains(expected), "{expected}: {error}");
+    }
+}
+
+#[test]
+fn attacks_on_the_container_are_refused() {
+    let cases = [
+        (
+            container(
+                "{\"a\":{\"dtype\":\"I8\",\"shape\":[2],\"data_offsets\":[0,2]},\"a\":{\"dtype\":\"I8\",\"shape\":[2],\"data_offsets\":[0,2]}}",
+                2,
+            ),
+            "twice",
+        ),
+        (
+            container(
+                "{\"a\":{\"dtype\":\"I8\",\"shape\":[2],\"data_offsets\":[0,2]},\"b\":{\"dtype\":\"I8\",\"shape\":[2],\"data_offsets\":[1,3]}}",
+                3,
+            ),
+            "gap or overlap",
+        ),
+        (
+            container("{\"a\":{\"dtype\":\"I8\",\"shape\":[2],\"data_offsets\":[1,3]}}", 3),
+            "gap or overlap",
+        ),
+        (
+            container("{\"a\":{\"dtype\":\"I8\",\"shape\":[2],\"data_offsets\":[0,2]}}", 3),
+            "follow the last tensor",
+        ),
+        (
+            container(
+                "{\"a\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,0]}}",
+                0,
+            ),
+            "too large",
+        ),
+        (
+            container("{\"a\":{\"dtype\":\"I8\",\"shape\":[2],\"data_offsets\":[2,0]}}", 2),
+            "not within",
+        ),
+        (
+            container(
+                "{\"a\":{\"dtype\":\"I8\",\"shape\":[2],\"data_offsets\":[0,18446744073709551615]}}",
+                2,
+            ),
+            "not within",
+        ),
+        (container("[]", 0), "not valid"),
+        (u64::MAX.to_le_bytes().to_vec(), "no safetensors file"),
+        (1_000_000_u64.to_le_bytes().to_vec(), "cut short"),
+        (container("{}", 0), "no hipflask graph"),
+    ];
+    for (bytes, expected) in cases {
+        let error = read(&bytes).unwrap_err();
+        assert!(error.to_string().contains(expected), "{expected}: {error}");
+    }
+}
+
+#[test]
+fn deep_nesting_is_an_error() {
+    let header = format!("{{\"a\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+    assert_eq!(read(&container(&header, 0)).unwrap_err().kind(), ErrorKind::Format);
+}
+
+#[test]
+fn limits_are_enforced() {
+    let limits = LoadLimits { elements: 10, ..LoadLimits::default() };
+    let error = ModelFile::from_bytes(&file().to_bytes(), &limits).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Limit);
+}
+
+#[test]
+fn a_missing_file_and_a_folder_are_errors_with_the_path() {
+    for path in ["/nonexistent/model.safetensors", "/"] {
+        let error = Model::open(path).unwrap_err();
+        assert_eq!((error.kind(), error.at()), (ErrorKind::Io, path));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// Any damage gives an error or a model that passed every check and therefore runs.
+    #[test]
+    fn damaged_files_never_panic(damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)) {
+        let mut bytes = file().to_bytes();
+        for (index, byte) in damage {
+            let at = index.index(bytes.len());
+            bytes[at] = byte;
+        }
+        if let Ok(model) = read(&bytes).and_then(Model::new) {
+            let mut session = hipflask_runtime::Session::new(&model, &Options::default()).unwrap();
+            let _ = session.predict(&common::sample(0));
+        }
+    }
+
+    #[test]
+    fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        prop_assert!(read(&bytes).is_err());
+    }
+}

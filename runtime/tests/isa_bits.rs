@@ -1,0 +1,82 @@
+//! A whole int8 network: the same bits on every instruction set, and golden samples that say so.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+mod common;
+
+use hipflask_runtime::golden::Golden;
+use hipflask_runtime::kernels::Isa;
+use hipflask_runtime::{Model, Options, Session};
+
+fn session(model: &Model, isa: Isa) -> Session {
+    Session::new(model, &Options { isa: Some(isa) }).unwrap()
+}
+
+fn golden(model: &Model, isa: Isa) -> Golden {
+    let inputs: Vec<_> = (0..20).map(common::sample).collect();
+    let labels = (0..20).map(|i| i % 5).collect();
+    Golden::record(model, &mut session(model, isa), inputs, Vec::new(), labels).unwrap()
+}
+
+#[test]
+fn golden_samples_of_one_instruction_set_hold_on_all() {
+    let model = Model::from_graph(common::int8_network()).unwrap();
+    let recorded = golden(&model, Isa::Scalar);
+    let read = Golden::from_bytes(&recorded.to_bytes()).unwrap();
+    assert_eq!(read, recorded);
+    for isa in Isa::available() {
+        let verdict = read.verify(&model, &mut session(&model, isa)).unwrap();
+        assert!(verdict.passed() && verdict.exact, "{isa}: {verdict:?}");
+        assert_eq!(verdict.equal, 20);
+    }
+}
+
+/// The outputs' bits as recorded once on x86-64: other platforms must give the same.
+#[test]
+fn the_digest_of_the_outputs_is_the_recorded_one() {
+    let model = Model::from_graph(common::int8_network()).unwrap();
+    let mut session = session(&model, Isa::best());
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for i in 0..50 {
+        for value in session.predict(&common::sample(i)).unwrap() {
+            for byte in value.to_bits().to_le_bytes() {
+                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+            }
+        }
+    }
+    assert_eq!(format!("{hash:016x}"), "1c67472f172d5ae6");
+}
+
+#[test]
+fn a_changed_weight_is_found_and_the_layer_named() {
+    let graph = common::int8_network();
+    let model = Model::from_graph(graph.clone()).unwrap();
+    let recorded = golden(&model, Isa::Scalar);
+    let text = String::from_utf8_lossy(&recorded.to_bytes()).into_owned();
+    // The digest of the depthwise layer, altered in the file: as if this machine computed otherwise.
+    let at = text.find("[\\\"depthwise\\\",\\\"").unwrap() + 18;
+    let mut bytes = recorded.to_bytes();
+    bytes[at] = if bytes[at] == b'0' { b'1' } else { b'0' };
+    let altered = Golden::from_bytes(&bytes).unwrap();
+    let verdict = altered.verify(&model, &mut session(&model, Isa::Scalar)).unwrap();
+    assert_eq!(verdict.first_divergence.as_deref(), Some("depthwise"));
+    assert!(!verdict.passed());
+
+    let mut other = graph;
+    let table = other.tensors["tanh.table"].clone().reshaped([256]).unwrap();
+    let mut entries = table.i8s().unwrap().to_vec();
+    entries[0] += 1;
+    other.tensors.insert("tanh.table".into(), hipflask_runtime::Tensor::from_i8([256], &entries));
+    let other = Model::from_graph(other).unwrap();
+    let error = recorded.verify(&other, &mut session(&other, Isa::Scalar)).unwrap_err();
+    assert!(error.to_string().contains("another model"), "{error}");
+}
+
+#[test]
+fn float_networks_agree_within_their_tolerance() {
+    let model = Model::from_graph(common::float_network()).unwrap();
+    let recorded = golden(&model, Isa::Scalar);
+    for isa in Isa::available() {
+        let verdict = recorded.verify(&model, &mut session(&model, isa)).unwrap();
+        assert!(verdict.passed() && !verdict.exact, "{isa}: {verdict:?}");
+    }
+}

@@ -1,0 +1,7 @@
+//! Reports: what was measured, as a document and as a table.
+
+pub mod gates;
+pub mod model;
+pub mod table;
+
+pub use model::Report;

@@ -1,0 +1,101 @@
+//! The report as a table for people.
+
+use std::io::{Result, Write};
+
+use hipflask_distill::evaluate::Scores;
+
+use super::model::{ModelReport, Report};
+
+/// Writes the whole report.
+pub fn write(report: &Report, out: &mut dyn Write) -> Result<()> {
+    let data = &report.data;
+    writeln!(
+        out,
+        "{}: {} test samples of {} ({} for training)\n",
+        report.name, data.test, data.name, data.train
+    )?;
+    writeln!(
+        out,
+        "{:<14}{:>20}{:>9}{:>11}{:>9}{:>12}{:>10}{:>10}",
+        "model", "accuracy (95 %)", "top-5", "agreement", "KL", "bytes", "p50 µs", "p99 µs"
+    )?;
+    if let Some(teacher) = &report.teacher {
+        line(out, "teacher", &teacher.scores, None)?;
+    }
+    if let Some(control) = &report.control {
+        line(out, "control f32", &control.scores, Some(control))?;
+    }
+    for (name, student) in report.students.each() {
+        line(out, &format!("student {name}"), &student.scores, Some(student))?;
+    }
+    writeln!(out)?;
+    if let Some(gain) = report.gain {
+        let points = gain * 100.0;
+        writeln!(
+            out,
+            "Distillation's gain over the same student trained on labels only: {points:+.2} points"
+        )?;
+    }
+    per_class(report, out)?;
+    if let Some(seeds) = &report.seeds {
+        writeln!(out, "\nAccuracy over seeds {:?}, mean ± standard deviation:", seeds.seeds)?;
+        for line in &seeds.accuracy {
+            let (mean, deviation) = (line.mean * 100.0, line.deviation * 100.0);
+            writeln!(out, "  {:<14}{mean:>7.2} ± {deviation:.2} %", line.model)?;
+        }
+    }
+    for gate in &report.gates {
+        writeln!(out, "{} {}", if gate.passed { "passed:" } else { "FAILED:" }, gate.text)?;
+    }
+    Ok(())
+}
+
+fn line(
+    out: &mut dyn Write,
+    name: &str,
+    scores: &Scores,
+    model: Option<&ModelReport>,
+) -> Result<()> {
+    let percent = |v: Option<f64>| v.map_or("-".into(), |v| format!("{:.2} %", v * 100.0));
+    let accuracy = match (scores.accuracy, scores.accuracy_interval) {
+        (Some(a), Some([low, high])) => {
+            format!("{:.2} % ({:.1}-{:.1})", a * 100.0, low * 100.0, high * 100.0)
+        }
+        (a, _) => percent(a),
+    };
+    let number = |v: Option<f64>, digits: usize| v.map_or("-".into(), |v| format!("{v:.digits$}"));
+    writeln!(
+        out,
+        "{name:<14}{accuracy:>20}{:>9}{:>11}{:>9}{:>12}{:>10}{:>10}",
+        percent(scores.top5),
+        percent(scores.agreement),
+        number(scores.kl, 4),
+        model.map_or("-".into(), |m| m.bytes.to_string()),
+        number(model.map(|m| m.latency_us.p50), 1),
+        number(model.map(|m| m.latency_us.p99), 1),
+    )
+}
+
+/// Accuracy on each class, teacher beside student; only where there are labels and few classes.
+fn per_class(report: &Report, out: &mut dyn Write) -> Result<()> {
+    let Some((format, student)) = report.students.smallest() else { return Ok(()) };
+    let classes = &student.scores.per_class;
+    if classes.is_empty() || classes.len() > 20 {
+        return Ok(());
+    }
+    let teacher = report.teacher.as_ref().map(|t| &t.scores.per_class);
+    writeln!(out, "\nAccuracy by class{:>11}{:>10}{:>10}", "samples", "teacher", format)?;
+    for score in classes {
+        let percent = |v: Option<f64>| v.map_or("-".into(), |v| format!("{:.1} %", v * 100.0));
+        let of_teacher = teacher.and_then(|t| t.get(score.class)).and_then(|c| c.accuracy);
+        let name = report.data.classes.get(score.class).map_or("?", String::as_str);
+        writeln!(
+            out,
+            "  {name:<15.15}{:>11}{:>10}{:>10}",
+            score.samples,
+            percent(of_teacher),
+            percent(score.accuracy)
+        )?;
+    }
+    writeln!(out)
+}

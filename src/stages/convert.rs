@@ -1,0 +1,35 @@
+//! From the trained f32 student to f16 and int8.
+
+use anyhow::{Context, Result};
+use hipflask_quantize::{Calibrator, Method, prepare, to_f16, to_int8};
+use hipflask_runtime::graph::Graph;
+
+use super::samples::Samples;
+use crate::recipe::Format;
+
+/// How int8 finds its ranges.
+pub struct Calibration<'a> {
+    /// Real samples.
+    pub samples: Samples<'a>,
+    /// How many of them, spread evenly.
+    pub count: usize,
+    /// How a range is chosen.
+    pub method: Method,
+}
+
+/// `student` in `format`; `f16` needs no calibration.
+pub fn convert(student: &Graph, format: Format, calibration: &Calibration<'_>) -> Result<Graph> {
+    match format {
+        Format::F16 => to_f16(student).context("f16"),
+        Format::Int8 => {
+            let prepared = prepare(student)?;
+            let mut calibrator = Calibrator::new(&prepared, calibration.method)?;
+            let (len, count) = (calibration.samples.len(), calibration.count);
+            for i in 0..count.min(len) {
+                let index = i * len / count.min(len);
+                calibrator.observe(&calibration.samples.get(index))?;
+            }
+            Ok(to_int8(&prepared, &calibrator.finish()?)?)
+        }
+    }
+}

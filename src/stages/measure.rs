@@ -1,0 +1,50 @@
+//! Running a model over samples: its logits and how long each inference took.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use hipflask_distill::evaluate::{Logits, score};
+use hipflask_runtime::{Model, Options, Session};
+
+use super::samples::Samples;
+use crate::report::model::{Latency, ModelReport};
+
+/// Inferences before the first that counts.
+const WARM_UP: usize = 20;
+
+/// Scores `model` by the runtime's own arithmetic, one sample at a time, on one thread.
+///
+/// `file` and `bytes` are its name and size in the report.
+pub fn measure(
+    model: &Model,
+    (file, bytes): (&str, u64),
+    samples: &Samples<'_>,
+    teacher: Option<&Logits>,
+) -> Result<ModelReport> {
+    samples.check(model, file)?;
+    let mut session = Session::new(model, &Options::default())?;
+    let mut logits = Logits::new(session.outputs()[0].shape.elements());
+    let mut times = Vec::with_capacity(samples.len());
+    for _ in 0..WARM_UP.min(samples.len()) {
+        session.predict(&samples.get(0))?;
+    }
+    for index in 0..samples.len() {
+        let input = samples.get(index);
+        let start = Instant::now();
+        let output = session.predict(&input)?;
+        times.push(start.elapsed().as_secs_f64() * 1e6);
+        logits.values.extend_from_slice(output);
+    }
+    let graph = model.graph();
+    Ok(ModelReport {
+        file: file.into(),
+        scores: score(&logits, teacher, samples.labels()),
+        bytes,
+        weight_bytes: graph.weight_bytes(),
+        parameters: graph.parameters(),
+        macs: graph.macs(),
+        arena_bytes: session.arena_bytes(),
+        latency_us: Latency::of(times),
+        isa: session.isa().name().into(),
+    })
+}
