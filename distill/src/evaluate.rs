@@ -112,7 +112,12 @@ pub fn best(row: &[f32]) -> usize {
 /// How many classes score above `class` (before it, among equals).
 fn rank(row: &[f32], class: usize) -> usize {
     let Some(&own) = row.get(class) else { return row.len() };
-    row.iter().enumerate().filter(|&(i, &v)| v > own || (v == own && i < class)).count()
+    let before = |&(i, v): &(usize, &f32)| match v.total_cmp(&own) {
+        std::cmp::Ordering::Greater => true,
+        std::cmp::Ordering::Equal => i < class,
+        std::cmp::Ordering::Less => false,
+    };
+    row.iter().enumerate().filter(before).count()
 }
 
 /// KL(p ‖ q) of the softmaxes of two rows of logits, in nats, computed in f64.
