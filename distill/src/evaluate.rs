@@ -175,7 +175,8 @@ mod tests {
         assert_eq!(scores.top5, None);
         // Only row 1 differs: p = softmax(1, 0) = (0.731059, 0.268941), q the other way round;
         // KL = (0.731059 - 0.268941) · ln(0.731059 / 0.268941) = 0.462117 · 1 nats, over 3 rows.
-        assert!((scores.kl.unwrap() - 0.462_117 / 3.0).abs() < 1e-6, "{:?}", scores.kl);
+        let expected = 0.462_117 / 3.0;
+        assert!(scores.kl.is_some_and(|kl| (kl - expected).abs() < 1e-6), "{:?}", scores.kl);
     }
 
     #[test]
