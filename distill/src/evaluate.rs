@@ -1,6 +1,50 @@
 //! How good a student is: accuracy, agreement with its teacher, Kullback–Leibler divergence.
 
+use candle_core::{Device, Tensor};
+use hipflask_runtime::input::Preprocess;
 use serde::{Deserialize, Serialize};
+
+use crate::Result;
+use crate::data::{Batches, DataSet, Split};
+use crate::interpreter::{Mode, Network};
+use crate::teacher::Teacher;
+
+/// Samples in one pass of an evaluation.
+const BATCH: usize = 128;
+
+/// The logits of a network under training for all samples of `split`, in their own order.
+pub fn network_logits(network: &Network, data: &DataSet, split: &Split) -> Result<Logits> {
+    let run = |x: &Tensor| network.forward(x, Mode::Evaluate);
+    logits(&run, network.classes(), split, &data.preprocess, network.device())
+}
+
+/// A teacher's logits for all samples of `split`, in their own order, each standardised as the
+/// teacher wants it.
+pub fn teacher_logits(teacher: &dyn Teacher, data: &DataSet, split: &Split) -> Result<Logits> {
+    let preprocess = teacher.preprocess().unwrap_or(&data.preprocess);
+    logits(&|x| teacher.logits(x), teacher.classes(), split, preprocess, &Device::Cpu)
+}
+
+fn logits(
+    run: &dyn Fn(&Tensor) -> Result<Tensor>,
+    classes: usize,
+    split: &Split,
+    preprocess: &Preprocess,
+    device: &Device,
+) -> Result<Logits> {
+    let mut logits = Logits::new(classes);
+    for batch in Batches::new(split, preprocess, BATCH) {
+        let output = run(&Tensor::from_vec(batch.images, &batch.shape, device)?)?;
+        logits.values.extend(output.flatten_all()?.to_vec1::<f32>()?);
+    }
+    Ok(logits)
+}
+
+/// Share of `labels`, one a sample, that are the best class.
+pub fn accuracy(logits: &Logits, labels: &[u32]) -> f64 {
+    let right = logits.rows().zip(labels).filter(|(row, label)| best(row) == **label as usize);
+    right.count() as f64 / labels.len().max(1) as f64
+}
 
 /// Logits of many samples, `[samples, classes]` row by row.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -2,14 +2,19 @@
 #![deny(unsafe_code)]
 
 pub mod data;
+pub mod device;
 mod error;
 pub mod evaluate;
 mod fingerprint;
 pub mod interpreter;
 pub mod loss;
+pub mod network;
 pub mod nn;
 pub mod optim;
 pub mod random;
+mod soft_targets;
+pub mod suggest;
 pub mod teacher;
+pub mod trainer;
 
 pub use error::{Error, ErrorKind, Result};

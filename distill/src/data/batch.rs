@@ -10,12 +10,31 @@ use crate::random::{self, Stream};
 pub struct Batch {
     /// `[n, c, h, w]`
     pub shape: [usize; 4],
-    /// `n · c · h · w` values.
+    /// `n · c · h · w` values, as the data set standardises them.
     pub images: Vec<f32>,
+    /// The same images as bytes, augmented, for a network with another standardisation.
+    pub pixels: Vec<u8>,
     /// `n` classes, when the split has labels.
     pub labels: Option<Vec<u32>>,
     /// Where the samples stand in their split.
     pub indices: Vec<usize>,
+}
+
+impl Batch {
+    /// The images as `preprocess` standardises them.
+    pub fn standardised(&self, preprocess: &Preprocess) -> Vec<f32> {
+        standardise(&self.pixels, self.shape, &tables(preprocess, self.shape[1]))
+    }
+}
+
+/// The values of all bytes, one table a channel.
+fn tables(preprocess: &Preprocess, channels: usize) -> Vec<[f32; 256]> {
+    (0..channels).map(|c| preprocess.table(c)).collect()
+}
+
+fn standardise(pixels: &[u8], [_, _, h, w]: [usize; 4], tables: &[[f32; 256]]) -> Vec<f32> {
+    let planes = pixels.chunks_exact((h * w).max(1)).zip(tables.iter().cycle());
+    planes.flat_map(|(plane, table)| plane.iter().map(|&byte| table[usize::from(byte)])).collect()
 }
 
 /// The order of `samples` in `epoch`: a permutation that depends on nothing else but `seed`.
@@ -41,7 +60,7 @@ impl<'a> Batches<'a> {
     pub fn new(split: &'a Split, preprocess: &Preprocess, batch_size: usize) -> Self {
         Self {
             split,
-            tables: (0..split.shape[0]).map(|c| preprocess.table(c)).collect(),
+            tables: tables(preprocess, split.shape[0]),
             batch_size: batch_size.max(1),
             order: (0..split.len()).collect(),
             augment: &[],
@@ -79,27 +98,24 @@ impl<'a> Batches<'a> {
     }
 
     fn batch(&self, indices: Vec<usize>) -> Batch {
-        let shape @ [c, h, w] = self.split.shape;
-        let mut images = Vec::with_capacity(indices.len() * c * h * w);
-        let mut changed = Vec::new();
+        let image @ [c, h, w] = self.split.shape;
+        let size = c * h * w;
+        let mut pixels = Vec::with_capacity(indices.len() * size);
         for &index in &indices {
-            let mut pixels = self.split.image(index);
+            let from = pixels.len();
+            pixels.extend_from_slice(self.split.image(index));
             if !self.augment.is_empty() {
-                changed.clear();
-                changed.extend_from_slice(pixels);
                 let mut stream = Stream::new(self.seed, "augment", &[self.epoch, index as u64]);
                 for augment in self.augment {
-                    augment.apply(&mut changed, shape, &mut stream);
+                    augment.apply(&mut pixels[from..], image, &mut stream);
                 }
-                pixels = &changed;
-            }
-            for (plane, table) in pixels.chunks_exact((h * w).max(1)).zip(&self.tables) {
-                images.extend(plane.iter().map(|&byte| table[usize::from(byte)]));
             }
         }
+        let shape = [indices.len(), c, h, w];
+        let images = standardise(&pixels, shape, &self.tables);
         let of = |labels: &Vec<u32>| indices.iter().map(|&i| labels[i]).collect();
         let labels = self.split.labels.as_ref().map(of);
-        Batch { shape: [indices.len(), c, h, w], images, labels, indices }
+        Batch { shape, images, pixels, labels, indices }
     }
 }
 

@@ -81,6 +81,16 @@ impl DataSpec {
         Preprocess { range: self.range, mean: self.mean.clone(), std: self.std.clone() }
     }
 
+    /// A short name of the data set: the folder's, or `digits`.
+    pub fn name(&self) -> String {
+        let folder = self.root.as_deref().and_then(Path::file_name);
+        let first = self.train.first().or(self.test.first()).and_then(|file| file.file_stem());
+        match self.format {
+            DataFormat::Digits => "digits".into(),
+            DataFormat::Idx => folder.or(first).unwrap_or_default().to_string_lossy().into_owned(),
+        }
+    }
+
     /// The file `name` of this data set: the first place of `places` that has it.
     pub(super) fn locate(&self, name: &Path, places: &Places) -> Result<PathBuf> {
         let relative = self.root.as_deref().unwrap_or(Path::new("")).join(name);

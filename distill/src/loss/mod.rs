@@ -40,7 +40,7 @@ pub trait DistillationLoss: Send + Sync {
     /// Whether [`LossInput::teacher_logits`] must be there.
     fn needs_teacher(&self) -> bool;
 
-    /// Whether [`LossInput::labels`] must be there.
+    /// Whether [`field@LossInput::labels`] must be there.
     fn needs_labels(&self) -> bool;
 
     /// The loss of a batch, a scalar.

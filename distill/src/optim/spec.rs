@@ -131,6 +131,13 @@ impl OptimizerSpec {
         Ok(())
     }
 
+    /// Learning rate before the schedule.
+    pub fn lr(&self) -> f64 {
+        match *self {
+            Self::Sgd { lr, .. } | Self::Adam { lr, .. } | Self::AdamW { lr, .. } => lr,
+        }
+    }
+
     /// Whether biases and batch norm's parameters decay too.
     pub(super) fn decay_all(&self) -> bool {
         match *self {

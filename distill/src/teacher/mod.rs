@@ -1,8 +1,24 @@
 //! Teachers: networks that are asked, never trained.
 
+pub mod checkpoint;
+mod network;
+mod onnx;
+mod open;
+mod samples;
+mod session;
+#[cfg(test)]
+mod tests;
+
 use candle_core::Tensor;
+use hipflask_runtime::input::Preprocess;
 
 use crate::Result;
+
+pub use checkpoint::load_weights;
+pub use network::NetworkTeacher;
+pub use onnx::OnnxTeacher;
+pub use open::{Wanted, open};
+pub use session::SessionTeacher;
 
 /// A network that has learnt the task.
 pub trait Teacher {
@@ -17,4 +33,7 @@ pub trait Teacher {
 
     /// SHA-256 of what its answers depend on, in hexadecimal digits.
     fn fingerprint(&self) -> String;
+
+    /// How this teacher wants bytes; `None`: as the data set says.
+    fn preprocess(&self) -> Option<&Preprocess>;
 }

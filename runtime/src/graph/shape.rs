@@ -37,6 +37,20 @@ pub(super) fn window(
     Ok((padded - span) / stride + 1)
 }
 
+impl Op {
+    /// The output's shape for inputs and a `weight` tensor of these shapes, or why there is none.
+    ///
+    /// For checking a network before its weights exist.
+    pub fn output_shape(
+        &self,
+        layout: Layout,
+        inputs: &[&Shape],
+        weight: Option<&Shape>,
+    ) -> Result<Shape, String> {
+        infer(self, layout, inputs, weight)
+    }
+}
+
 /// The output shape of `op`; `weight` is the shape of its `weight` tensor if it has one.
 pub(super) fn infer(
     op: &Op,

@@ -1,0 +1,377 @@
+//! Sizes by hand and as published, names, reproducibility, training.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod layers;
+
+use candle_core::{Device, Tensor};
+use hipflask_runtime::{Model, Options, Session};
+
+use super::*;
+use crate::interpreter::{Mode, Network};
+use crate::loss::{CrossEntropy, DistillationLoss, LossInput};
+use crate::nn::gradcheck::{assert_close, random, values};
+use crate::optim::{Optimizer, OptimizerSpec};
+
+const DIGITS: [usize; 3] = [1, 8, 8];
+const MNIST: [usize; 3] = [1, 28, 28];
+const CIFAR: [usize; 3] = [3, 32, 32];
+
+fn named(name: &str) -> NetworkSpec {
+    NetworkSpec { network: Some(name.into()), ..NetworkSpec::default() }
+}
+
+fn layered(lines: &[&str]) -> NetworkSpec {
+    let layers = Some(lines.iter().map(ToString::to_string).collect());
+    NetworkSpec { layers, ..NetworkSpec::default() }
+}
+
+/// Every kind of layer.
+fn all_layers() -> NetworkSpec {
+    layered(&[
+        "conv 8 3x3 no-bias",
+        "bn",
+        "relu",
+        "save",
+        "depthwise 3x3",
+        "bn",
+        "relu6",
+        "pointwise 8 no-bias",
+        "bn",
+        "add",
+        "hard-swish",
+        "conv 8 2x3 pad 1x1 groups 2 dilation 1x2",
+        "max-pool 2 pad same stride 1",
+        "avg-pool 3x3 stride 2 pad 1",
+        "conv 12 2",
+        "sigmoid",
+        "bn",
+        "flatten",
+        "tanh",
+        "linear 24 no-bias",
+        "bn",
+        "save",
+        "silu",
+        "linear 24",
+        "add",
+        "hard-sigmoid",
+    ])
+}
+
+/// All names at a small width, and layers.
+fn small() -> Vec<NetworkSpec> {
+    let sized = |name, width| NetworkSpec { width: Some(width), ..named(name) };
+    let mlp = NetworkSpec { hidden: Some(vec![24, 16]), ..named("mlp") };
+    vec![mlp, sized("lenet", 3), sized("resnet8", 4), sized("ds-cnn", 8), all_layers()]
+}
+
+fn shape(graph: &Graph, node: &str) -> Vec<usize> {
+    let node = graph.nodes.iter().find(|n| n.name == node).unwrap();
+    graph.value(node.output).shape.to_vec()
+}
+
+#[test]
+fn parameters_are_those_counted_by_hand_and_published() {
+    let count = |spec: &NetworkSpec, image| spec.build(image, 10, 1).unwrap().parameters();
+    let mlp = |hidden: &[usize]| NetworkSpec { hidden: Some(hidden.into()), ..named("mlp") };
+    assert_eq!(count(&named("mlp"), MNIST), 784 * 128 + 128 + 128 * 10 + 10);
+    assert_eq!(count(&named("mlp"), MNIST), 101_770);
+    assert_eq!(count(&mlp(&[64]), MNIST), 50_890);
+    assert_eq!(count(&mlp(&[]), MNIST), 7_850);
+
+    // LeNet-5 with 400 flattened values: 61,706 on MNIST, and 62,006 on CIFAR-10, the network of
+    // PyTorch's tutorial "Training a classifier".
+    let linear = (400 * 120 + 120) + (120 * 84 + 84) + (84 * 10 + 10);
+    assert_eq!(count(&named("lenet"), MNIST), (25 * 6 + 6) + (6 * 25 * 16 + 16) + linear);
+    assert_eq!(count(&named("lenet"), MNIST), 61_706);
+    assert_eq!(count(&named("lenet"), CIFAR), 62_006);
+
+    // MLPerf Tiny's reference (Keras) has 78,666, of which 480 are running statistics and 336 are
+    // biases before a batch norm, which we leave out; our two projections have a batch norm:
+    // 78,666 - 480 - 336 + 2 · (32 + 64) = 78,042.
+    let layer1 = 2 * (16 * 16 * 9 + 32);
+    let layer2 = (16 * 32 * 9 + 64) + (32 * 32 * 9 + 64) + (16 * 32 + 64);
+    let layer3 = (32 * 64 * 9 + 128) + (64 * 64 * 9 + 128) + (32 * 64 + 128);
+    let by_hand = (3 * 16 * 9 + 32) + layer1 + layer2 + layer3 + 650;
+    assert_eq!((by_hand, count(&named("resnet8"), CIFAR)), (78_042, 78_042));
+
+    // MLPerf Tiny's keyword spotter has 24,908 with a first window of 10×4 and 12 classes. Without
+    // its 1,152 running statistics and 576 biases before a batch norm, with 3×3 and 10 classes:
+    // 24,908 - 1,152 - 576 - 64 · (40 - 9) - 65 · 2 = 21,066.
+    let block = (64 * 9 + 128) + (64 * 64 + 128);
+    let by_hand = (64 * 9 + 128) + 4 * block + 650;
+    assert_eq!((by_hand, count(&named("ds-cnn"), MNIST)), (21_066, 21_066));
+}
+
+#[test]
+fn the_page_states_parameters_and_macs_as_computed() {
+    let page = include_str!("../../../../docs/networks.md");
+    for name in NAMES {
+        let spec = named(name);
+        let mut row = format!("| `{}` |", spec.describe());
+        for image in [MNIST, CIFAR] {
+            let graph = spec.build(image, 10, 1).unwrap();
+            for count in [graph.parameters() as u64, graph.macs()] {
+                row += &format!(" {} |", grouped(count));
+            }
+        }
+        assert!(page.contains(&row), "docs/networks.md should say:\n{row}");
+    }
+}
+
+/// `1234567` as `1,234,567`.
+fn grouped(number: u64) -> String {
+    match number / 1000 {
+        0 => number.to_string(),
+        thousands => format!("{},{:03}", grouped(thousands), number % 1000),
+    }
+}
+
+#[test]
+fn every_network_takes_every_size_of_image() {
+    for spec in small() {
+        for image in [DIGITS, MNIST, CIFAR, [4, 5, 40]] {
+            let graph = spec.build(image, 7, 1).unwrap();
+            assert_eq!(graph.value(graph.outputs[0]).shape[..], [1, 7], "{}", spec.describe());
+            assert_eq!(graph.value(graph.inputs[0]).shape[1..], image);
+        }
+    }
+}
+
+#[test]
+fn images_shrink_as_the_papers_say() {
+    let graph = |name, image| named(name).build(image, 10, 1).unwrap();
+    let lenet = graph("lenet", MNIST);
+    assert_eq!(shape(&lenet, "conv1"), [1, 6, 28, 28]);
+    assert_eq!(shape(&lenet, "conv2"), [1, 16, 10, 10]);
+    assert_eq!(shape(&lenet, "flatten"), [1, 400]);
+    assert_eq!(shape(&graph("lenet", CIFAR), "conv1"), [1, 6, 28, 28]);
+    assert_eq!(shape(&graph("lenet", DIGITS), "flatten"), [1, 16 * 2 * 2]);
+    let resnet = graph("resnet8", CIFAR);
+    assert_eq!(shape(&resnet, "layer1.0.relu2"), [1, 16, 32, 32]);
+    assert_eq!(shape(&resnet, "layer3.0.relu2"), [1, 64, 8, 8]);
+    assert_eq!(shape(&graph("ds-cnn", MNIST), "block4.relu2"), [1, 64, 14, 14]);
+    assert_eq!(shape(&graph("ds-cnn", DIGITS), "block4.relu2"), [1, 64, 8, 8]);
+}
+
+#[test]
+fn tensors_have_the_names_of_pytorch() {
+    let names = |spec: &NetworkSpec| -> Vec<String> {
+        let graph = spec.build(DIGITS, 10, 1).unwrap();
+        let weights = graph.tensor_order().filter_map(|t| Some(t.strip_suffix(".weight")?.into()));
+        weights.collect()
+    };
+    assert_eq!(names(&named("mlp")), ["fc1", "fc2"]);
+    assert_eq!(names(&named("lenet")), ["conv1", "conv2", "fc1", "fc2", "fc3"]);
+    assert_eq!(
+        names(&named("resnet8"))[..12],
+        [
+            "conv1",
+            "bn1",
+            "layer1.0.conv1",
+            "layer1.0.bn1",
+            "layer1.0.conv2",
+            "layer1.0.bn2",
+            "layer2.0.conv1",
+            "layer2.0.bn1",
+            "layer2.0.conv2",
+            "layer2.0.bn2",
+            "layer2.0.downsample.0",
+            "layer2.0.downsample.1",
+        ]
+    );
+    assert_eq!(
+        names(&named("ds-cnn"))[..6],
+        ["conv1", "bn1", "block1.depthwise", "block1.bn1", "block1.pointwise", "block1.bn2"]
+    );
+    assert_eq!(
+        names(&all_layers()),
+        [
+            "conv1",
+            "bn1",
+            "depthwise1",
+            "bn2",
+            "pointwise1",
+            "bn3",
+            "conv2",
+            "conv3",
+            "bn4",
+            "fc1",
+            "bn5",
+            "fc2",
+            "fc3",
+        ]
+    );
+}
+
+#[test]
+fn weights_follow_from_seed_and_name_alone() {
+    for spec in small() {
+        let [first, again, other] = [1, 1, 2].map(|seed| spec.build(MNIST, 10, seed).unwrap());
+        assert_eq!(first, again);
+        assert_ne!(first.tensors, other.tensors);
+    }
+    let graph = |hidden: &[usize]| {
+        let spec = NetworkSpec { hidden: Some(hidden.into()), ..named("mlp") };
+        spec.build(MNIST, 10, 1).unwrap()
+    };
+    let (short, long) = (graph(&[32]), graph(&[32, 16]));
+    assert_eq!(short.tensors["fc1.weight"], long.tensors["fc1.weight"]);
+    assert_eq!(short.tensors["fc1.bias"], long.tensors["fc1.bias"]);
+}
+
+#[test]
+fn weights_begin_within_the_bounds_of_their_papers() {
+    let graph = named("lenet").build(MNIST, 10, 1).unwrap();
+    let largest = |graph: &Graph, name: &str| {
+        let values = graph.tensors[name].f32s().unwrap().into_owned();
+        values.iter().fold(0.0_f32, |most, v| most.max(v.abs()))
+    };
+    // PyTorch: ±1/√fan_in for weight and bias; thousands of draws come near the bound.
+    for (name, bound) in [("conv2.weight", 150.0_f32), ("fc1.weight", 400.0)] {
+        let (most, bound) = (largest(&graph, name), 1.0 / bound.sqrt());
+        assert!(most <= bound && most > 0.99 * bound, "{name}: {most} {bound}");
+    }
+    assert!(largest(&graph, "fc1.bias") <= 0.05);
+    // He: ±√(6 / fan_out).
+    let graph = named("resnet8").build(CIFAR, 10, 1).unwrap();
+    let (most, bound) = (largest(&graph, "layer1.0.conv1.weight"), (6.0_f32 / 144.0).sqrt());
+    assert!(most <= bound && most > 0.99 * bound, "{most} {bound}");
+    let node = graph.nodes.iter().find(|n| n.name == "bn1").unwrap();
+    for (role, value) in
+        [("weight", 1.0), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 1.0)]
+    {
+        assert!(
+            graph.f32s(node, role).unwrap().iter().all(|v| v.to_bits() == f32::to_bits(value)),
+            "{role}"
+        );
+    }
+}
+
+#[test]
+fn the_first_weights_of_a_seed_stay_what_they_are() {
+    // Computed by another implementation, in Python: SHA-256 of seed and name as the key of ChaCha8,
+    // the upper 24 bits of its first words, times 1/√64.
+    let graph = named("mlp").build(DIGITS, 10, 42).unwrap();
+    let weights = graph.tensors["fc1.weight"].f32s().unwrap()[..3].to_vec();
+    assert_eq!(
+        weights.iter().map(|w| w.to_bits()).collect::<Vec<_>>(),
+        [1_034_677_928, 1_023_507_800, 3_187_164_832]
+    );
+}
+
+/// A batch of 16 with labels that have nothing to do with it.
+fn batch(image: [usize; 3]) -> (Tensor, Tensor) {
+    let [c, h, w] = image;
+    let labels: Vec<u32> = (0..16).map(|i| i % 10).collect();
+    (random(&[16, c, h, w], 5), Tensor::from_vec(labels, 16, &Device::Cpu).unwrap())
+}
+
+#[test]
+fn every_network_learns_a_batch_by_heart() {
+    let (x, labels) = batch(DIGITS);
+    for spec in small() {
+        let network = Network::new(&spec.build(DIGITS, 10, 1).unwrap(), &Device::Cpu).unwrap();
+        let adam: OptimizerSpec =
+            serde_json::from_str(r#"{ "kind": "adam", "lr": 0.02 }"#).unwrap();
+        let mut optimizer = Optimizer::new(&adam, network.parameters().to_vec()).unwrap();
+        let mut losses = Vec::new();
+        for _ in 0..30 {
+            let logits = network.forward(&x, Mode::Train).unwrap();
+            let input =
+                LossInput { student_logits: &logits, teacher_logits: None, labels: Some(&labels) };
+            let loss = CrossEntropy::default().forward(&input).unwrap();
+            losses.push(loss.to_scalar::<f32>().unwrap());
+            optimizer.step(&loss.backward().unwrap(), 1.0).unwrap();
+        }
+        let (first, last) = (losses[0], losses[29]);
+        assert!(last < 0.25 * first, "{}: {losses:?}", spec.describe());
+        assert!((1.5..5.0).contains(&first), "{}: begins at {first}", spec.describe());
+    }
+}
+
+#[test]
+fn the_runtime_gives_the_logits_of_the_interpreter() {
+    let (x, _) = batch(DIGITS);
+    for spec in small() {
+        let network = Network::new(&spec.build(DIGITS, 10, 1).unwrap(), &Device::Cpu).unwrap();
+        // Running statistics that are not those of the beginning.
+        network.forward(&x, Mode::Train).unwrap();
+        let logits = network.forward(&x, Mode::Evaluate).unwrap();
+        let graph = network.to_graph().unwrap();
+        let folded = hipflask_quantize::prepare(&graph).unwrap();
+        for graph in [graph, folded] {
+            let model = Model::from_graph(graph).unwrap();
+            let mut session = Session::new(&model, &Options::default()).unwrap();
+            for sample in 0..4 {
+                let image = x.narrow(0, sample, 1).unwrap().permute((0, 2, 3, 1)).unwrap();
+                let got = session.predict(&values(&image)).unwrap();
+                let got = Tensor::from_slice(got, (1, 10), &Device::Cpu).unwrap();
+                let expected = logits.narrow(0, sample, 1).unwrap();
+                assert_close(&spec.describe(), &got, &expected);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_spec_says_what_it_is() {
+    let described: Vec<String> = small().iter().map(NetworkSpec::describe).collect();
+    let expected = [
+        "mlp, hidden [24, 16]",
+        "lenet, width 3",
+        "resnet8, width 4",
+        "ds-cnn, width 8",
+        "26 layers",
+    ];
+    assert_eq!(described, expected);
+    assert_eq!(named("resnet8").describe(), "resnet8, width 16");
+    assert_eq!(named("mlp").describe(), "mlp, hidden [128]");
+    let spec: NetworkSpec = serde_json::from_str(r#"{ "network": "mlp", "hidden": [8] }"#).unwrap();
+    assert_eq!(spec.hidden, Some(vec![8]));
+    assert!(serde_json::from_str::<NetworkSpec>(r#"{ "widht": 8 }"#).is_err());
+}
+
+#[test]
+fn a_wrong_spec_is_refused_by_its_key() {
+    let wrong = [
+        (NetworkSpec::default(), "network: is missing"),
+        (named("resnet9"), "did you mean \"resnet8\"? Valid are mlp, lenet, resnet8, ds-cnn"),
+        (named("transformer"), "network: \"transformer\" is not known. Valid are mlp"),
+        (
+            NetworkSpec { width: Some(8), ..named("mlp") },
+            "width: mlp has no channels: give `hidden`",
+        ),
+        (NetworkSpec { hidden: Some(vec![8]), ..named("lenet") }, "the size of lenet is `width`"),
+        (NetworkSpec { width: Some(0), ..named("lenet") }, "width: 0 is out of range: 1 to 4096"),
+        (NetworkSpec { hidden: Some(vec![8, 0]), ..named("mlp") }, "hidden: 0 is out of range"),
+        (
+            NetworkSpec { width: Some(8), ..layered(&["relu"]) },
+            "width: belongs to a network by name",
+        ),
+        (
+            NetworkSpec { layers: Some(Vec::new()), ..named("mlp") },
+            "layers: stands beside `network`",
+        ),
+        (layered(&[]), "layers: is empty"),
+        // 302 million in the first stage and as many in layer2.0.conv1; 8192² · 9 are 604 million.
+        (
+            NetworkSpec { width: Some(4096), ..named("resnet8") },
+            "resnet8: layer2.0.conv2: brings the network to 1208",
+        ),
+        (
+            NetworkSpec { hidden: Some(vec![65_536; 2]), ..named("mlp") },
+            "mlp: fc2: brings the network to 4299292672 weights, the limit is 1000000000",
+        ),
+    ];
+    for (spec, part) in wrong {
+        let error = spec.build(DIGITS, 10, 1).unwrap_err();
+        assert!(error.to_string().contains(part), "{error}");
+        assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+    }
+    let error = named("mlp").build([1, 0, 8], 10, 1).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Shape);
+    let error = named("mlp").build(DIGITS, 0, 1).unwrap_err();
+    assert_eq!(error.to_string(), "classes: 0 is out of range: 1 to 65536");
+    let error = named("lenet").build([1, 3, 3], 10, 1).unwrap_err();
+    assert!(error.to_string().starts_with("lenet: pool2: the window spans 2"), "{error}");
+}

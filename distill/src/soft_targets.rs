@@ -1,0 +1,51 @@
+//! The teacher's logits for training batches: asked live, or once where every epoch is the same.
+
+use candle_core::{Device, Tensor};
+
+use crate::Result;
+use crate::data::{Batch, DataSet};
+use crate::evaluate::{Logits, teacher_logits};
+use crate::teacher::Teacher;
+
+/// Most values that are kept in memory: 256 MiB.
+const MOST_VALUES: usize = 64 << 20;
+
+/// Answers for the batches of one data set.
+pub(crate) struct SoftTargets<'a> {
+    teacher: &'a dyn Teacher,
+    data: &'a DataSet,
+    /// Logits of the training samples in their own order, where no augmentation changes them.
+    fixed: Option<Logits>,
+}
+
+impl<'a> SoftTargets<'a> {
+    /// Asks the teacher for all training samples now if they are the same in every epoch.
+    ///
+    /// The batches of that pass depend on the data alone, so a resumed run gets the same bits.
+    pub(crate) fn new(teacher: &'a dyn Teacher, data: &'a DataSet) -> Result<Self> {
+        let fits = data.train.len().saturating_mul(teacher.classes()) <= MOST_VALUES;
+        let fixed = if data.augment.is_empty() && fits {
+            Some(teacher_logits(teacher, data, &data.train)?)
+        } else {
+            None
+        };
+        Ok(Self { teacher, data, fixed })
+    }
+
+    /// Logits `[n, classes]` on `device` for a training batch whose images are `images`.
+    pub(crate) fn logits(&self, batch: &Batch, images: &Tensor, device: &Device) -> Result<Tensor> {
+        if let Some(fixed) = &self.fixed {
+            let row = |&i: &usize| &fixed.values[i * fixed.classes..][..fixed.classes];
+            let rows: Vec<f32> = batch.indices.iter().flat_map(row).copied().collect();
+            return Ok(Tensor::from_vec(rows, (batch.indices.len(), fixed.classes), device)?);
+        }
+        let logits = match self.teacher.preprocess() {
+            Some(own) if *own != self.data.preprocess => {
+                let values = batch.standardised(own);
+                self.teacher.logits(&Tensor::from_vec(values, &batch.shape, device)?)?
+            }
+            _ => self.teacher.logits(images)?,
+        };
+        Ok(logits.detach().to_device(device)?)
+    }
+}

@@ -1,0 +1,107 @@
+//! A teacher from a file, whatever kind of file it is.
+
+use std::path::Path;
+
+use candle_core::Device;
+use hipflask_runtime::format::ModelFile;
+use hipflask_runtime::graph::{Graph, Layout, LoadLimits};
+use hipflask_runtime::input::Preprocess;
+
+use super::checkpoint::{has_graph, load_weights};
+use super::network::ports;
+use super::{NetworkTeacher, OnnxTeacher, SessionTeacher, Teacher};
+use crate::{Error, ErrorKind, Result};
+
+/// What the teacher is for, and what the file does not say.
+pub struct Wanted<'a> {
+    /// `[c, h, w]` of the images it will see.
+    pub image: [usize; 3],
+    /// Classes of the task.
+    pub classes: usize,
+    /// The network that bare weights belong to.
+    pub declared: Option<&'a Graph>,
+    /// How it wants bytes, instead of what its file says.
+    pub preprocess: Option<Preprocess>,
+    /// Where networks in f32 run.
+    pub device: &'a Device,
+}
+
+/// Loads the teacher at `path`: `.onnx`, a hipflask model, or bare weights (`.safetensors`, `.pth`,
+/// `.pt`, `.th`) of the declared network.
+///
+/// Fails with [`ErrorKind::Teacher`] when it classifies other images or other classes than wanted.
+pub fn open(path: &Path, wanted: &Wanted<'_>) -> Result<Box<dyn Teacher>> {
+    let at = path.display().to_string();
+    let refuse = |message: String| Error::new(ErrorKind::Teacher, &at, message);
+    if let Some(preprocess) = &wanted.preprocess {
+        preprocess.check(wanted.image[0])?;
+    }
+    let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
+    let teacher = match extension.to_str() {
+        Some("onnx") => Box::new(OnnxTeacher::open(path, wanted.image, wanted.preprocess.clone())?),
+        Some("safetensors") => {
+            let bytes = hipflask_runtime::file::open(path)?;
+            if has_graph((*bytes).as_ref()) {
+                let file = ModelFile::from_shared(bytes, &LoadLimits::default())
+                    .map_err(|e| e.in_file(&at))?;
+                of_model(path, file, wanted)?
+            } else {
+                of_weights(path, wanted)?
+            }
+        }
+        Some("pth" | "pt" | "th") => of_weights(path, wanted)?,
+        _ => {
+            let message =
+                "is no kind of file that teachers come in: .onnx, .safetensors, .pth, .pt or .th";
+            return Err(refuse(message.into()));
+        }
+    };
+    if teacher.classes() != wanted.classes {
+        let (its, wanted) = (teacher.classes(), wanted.classes);
+        return Err(refuse(format!("tells {its} classes apart, the data set has {wanted}")));
+    }
+    Ok(teacher)
+}
+
+/// The last part of a path, as a teacher's name.
+pub(super) fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn of_model(path: &Path, mut file: ModelFile, wanted: &Wanted<'_>) -> Result<Box<dyn Teacher>> {
+    check_image(path, &file.graph, wanted)?;
+    if let Some(preprocess) = &wanted.preprocess {
+        file.preprocess = Some(preprocess.clone());
+    }
+    let quantized = file.graph.values.iter().any(|value| value.quant.is_some());
+    let name = file_name(path);
+    Ok(if file.graph.layout == Layout::Nchw && !quantized {
+        Box::new(NetworkTeacher::new(name, &file.graph, file.preprocess, wanted.device)?)
+    } else {
+        Box::new(SessionTeacher::new(name, file)?)
+    })
+}
+
+fn of_weights(path: &Path, wanted: &Wanted<'_>) -> Result<Box<dyn Teacher>> {
+    let Some(declared) = wanted.declared else {
+        let message = "holds bare weights: name the network that they belong to, as `network = \
+                       \"resnet20\"`, in the recipe's [teacher]";
+        return Err(Error::new(ErrorKind::Teacher, path.display().to_string(), message));
+    };
+    check_image(path, declared, wanted)?;
+    let graph = load_weights(path, declared)?;
+    let (name, preprocess) = (file_name(path), wanted.preprocess.clone());
+    Ok(Box::new(NetworkTeacher::new(name, &graph, preprocess, wanted.device)?))
+}
+
+fn check_image(path: &Path, graph: &Graph, wanted: &Wanted<'_>) -> Result<()> {
+    let refuse = |message| Error::new(ErrorKind::Teacher, path.display().to_string(), message);
+    let (image, _) = ports(graph).map_err(|e| refuse(e.to_string()))?;
+    if image != wanted.image {
+        let given = wanted.image;
+        return Err(refuse(format!(
+            "takes images {image:?}, the data set gives {given:?} [c, h, w]"
+        )));
+    }
+    Ok(())
+}

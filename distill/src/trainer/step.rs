@@ -1,0 +1,134 @@
+//! One step: batch, soft targets, objective, gradients, clipping, optimizer.
+
+use candle_core::Tensor;
+
+use super::Training;
+use super::epoch::StepResult;
+use crate::data::Batch;
+use crate::evaluate::best;
+use crate::interpreter::{Mode, Network};
+use crate::loss::{LossInput, WeightedSum};
+use crate::optim::{Optimizer, clip_grad_norm};
+use crate::soft_targets::SoftTargets;
+use crate::{Error, ErrorKind, Result};
+
+/// What takes the steps of one training.
+pub(super) struct Stepper<'a> {
+    training: &'a Training<'a>,
+    network: &'a Network,
+    objective: WeightedSum,
+    targets: Option<SoftTargets<'a>>,
+    pub(super) optimizer: Optimizer,
+    pub(super) steps_per_epoch: usize,
+}
+
+impl<'a> Stepper<'a> {
+    pub(super) fn new(training: &'a Training<'a>, network: &'a Network) -> Result<Self> {
+        let Training { role, data, spec, .. } = *training;
+        let objective = WeightedSum::new(&spec.loss)?;
+        if objective.needs_labels() && data.train.labels.is_none() {
+            let message = "the objective needs labels, the training data has none: name a labels \
+                           file in data.train, or use kd or mse alone";
+            return Err(Error::new(ErrorKind::Config, role, message));
+        }
+        let targets = match training.teacher {
+            Some(teacher) if objective.needs_teacher() => Some(SoftTargets::new(teacher, data)?),
+            None if objective.needs_teacher() => {
+                let message = "the objective needs a teacher, the run has none";
+                return Err(Error::new(ErrorKind::Config, role, message));
+            }
+            _ => None,
+        };
+        let (samples, size) = (data.train.len(), spec.batch_size);
+        // A last batch of one sample has no variance to normalise with: the shuffle gives that
+        // sample its turn in another epoch.
+        let lonely = samples > 1 && size > 1 && samples % size == 1;
+        Ok(Self {
+            optimizer: Optimizer::new(&spec.optimizer, network.parameters().to_vec())?,
+            steps_per_epoch: samples.div_ceil(size) - usize::from(lonely),
+            training,
+            network,
+            objective,
+            targets,
+        })
+    }
+
+    /// Takes step `step` of epoch `epoch`, both from 0.
+    pub(super) fn step(&mut self, batch: &Batch, epoch: usize, step: usize) -> Result<StepResult> {
+        let Training { device, spec, .. } = *self.training;
+        let images = Tensor::from_vec(batch.images.clone(), &batch.shape, device)?;
+        let targets = self.targets.as_ref();
+        let teacher = targets.map(|t| t.logits(batch, &images, device)).transpose()?;
+        let labels = batch.labels.as_ref();
+        let labels = labels.map(|l| Tensor::from_slice(l, l.len(), device)).transpose()?;
+        let logits = self.network.forward(&images, Mode::Train)?;
+        let value = self.objective.forward(&LossInput {
+            student_logits: &logits,
+            teacher_logits: teacher.as_ref(),
+            labels: labels.as_ref(),
+        })?;
+        let loss = f64::from(value.total.to_scalar::<f32>()?);
+        if !loss.is_finite() {
+            return Err(self.diverged("the loss", loss, epoch, step));
+        }
+        let mut gradients = value.total.backward()?;
+        let mut gradient_norm = None;
+        if let Some(limit) = spec.clip_norm {
+            let norm = clip_grad_norm(&mut gradients, self.network.parameters(), limit)?;
+            if !norm.is_finite() {
+                return Err(self.diverged("the gradient's norm", norm, epoch, step));
+            }
+            gradient_norm = Some(norm);
+        }
+        let taken = self.optimizer.steps();
+        let (per_epoch, epochs) = (self.steps_per_epoch as u64, spec.epochs as u64);
+        let lr_factor = spec.schedule.factor(taken, per_epoch, epochs);
+        self.optimizer.step(&gradients, lr_factor)?;
+        let scalar =
+            |(name, term): (&'static str, Tensor)| Ok((name, f64::from(term.to_scalar::<f32>()?)));
+        let right = batch.labels.as_ref().map(|labels| right(&logits, labels)).transpose()?;
+        Ok(StepResult {
+            samples: batch.indices.len(),
+            loss,
+            terms: value.terms.into_iter().map(scalar).collect::<Result<_>>()?,
+            right,
+            gradient_norm,
+            lr_factor,
+        })
+    }
+
+    /// Fails when a weight is NaN or infinite, so that no such weight reaches a checkpoint.
+    pub(super) fn check_weights(&self, epoch: usize, steps: usize) -> Result<()> {
+        for (name, tensor) in self.network.state()? {
+            let values = tensor.flatten_all()?.to_vec1::<f32>()?;
+            if let Some(&found) = values.iter().find(|v| !v.is_finite()) {
+                let what = format!("a weight of {name:?}");
+                return Err(self.diverged(&what, f64::from(found), epoch, steps.saturating_sub(1)));
+            }
+        }
+        Ok(())
+    }
+
+    fn diverged(&self, what: &str, found: f64, epoch: usize, step: usize) -> Error {
+        let Training { role, spec, files, .. } = self.training;
+        let kept = match files.checkpoint.filter(|path| path.is_file()) {
+            Some(path) => format!("the last good checkpoint is kept in {}; ", path.display()),
+            None => String::new(),
+        };
+        let message = format!(
+            "{what} became {found} at epoch {}, step {} of {}: training stopped; {kept}lower \
+             optimizer.lr (now {}) or set clip_norm",
+            epoch + 1,
+            step + 1,
+            self.steps_per_epoch,
+            spec.optimizer.lr()
+        );
+        Error::new(ErrorKind::Diverged, *role, message)
+    }
+}
+
+/// How many rows of `logits [n, c]` have their best class at the label.
+fn right(logits: &Tensor, labels: &[u32]) -> Result<usize> {
+    let rows = logits.to_vec2::<f32>()?;
+    Ok(rows.iter().zip(labels).filter(|(row, label)| best(row) == **label as usize).count())
+}

@@ -1,0 +1,352 @@
+//! The trainer on the built-in digits: learning, repeating, resuming, refusing.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::cell::Cell;
+use std::path::PathBuf;
+
+use candle_core::Tensor;
+use hipflask_runtime::Tensor as Weights;
+use hipflask_runtime::graph::{Activation, GraphBuilder, Layout, Op};
+use hipflask_runtime::input::Preprocess;
+
+use super::*;
+use crate::data::{Augment, DataSpec, Places};
+use crate::evaluate::network_logits;
+use crate::interpreter::Mode;
+use crate::loss::{LossSpec, Temperature};
+use crate::optim::{OptimizerSpec, ScheduleSpec};
+use crate::random::Stream;
+
+/// A convolution with batch norm, a pool and a linear layer.
+fn network(channels: usize, seed: u64) -> Graph {
+    let weights = |name: &str, shape: &[usize], bound: f32| {
+        let mut stream = Stream::new(seed, name, &[]);
+        let values: Vec<f32> =
+            (0..shape.iter().product()).map(|_| (stream.unit() * 2.0 - 1.0) * bound).collect();
+        Weights::from_f32(shape, &values)
+    };
+    let ones = |v: f32| Weights::from_f32([channels], &vec![v; channels]);
+    let mut b = GraphBuilder::new("small", Layout::Nchw);
+    let x = b.input("image", [1, 1, 8, 8]);
+    let conv = Op::Conv2d { stride: [1; 2], padding: [1; 4], dilation: [1; 2], groups: 1 };
+    let w = weights("conv", &[channels, 1, 3, 3], 0.3);
+    let y = b.node("conv1", conv, &[x], [("weight", w)]).unwrap();
+    let norm = [
+        ("weight", ones(1.0)),
+        ("bias", ones(0.0)),
+        ("running_mean", ones(0.0)),
+        ("running_var", ones(1.0)),
+    ];
+    let y = b.node("bn1", Op::BatchNorm { eps: 1e-5 }, &[y], norm).unwrap();
+    let y = b.node("relu1", Op::Activation { function: Activation::Relu }, &[y], []).unwrap();
+    let pool = Op::MaxPool2d { kernel: [2; 2], stride: [2; 2], padding: [0; 4] };
+    let y = b.node("pool1", pool, &[y], []).unwrap();
+    let y = b.node("flatten", Op::Flatten, &[y], []).unwrap();
+    let w = weights("fc", &[10, channels * 16], 0.1);
+    let bias = weights("bias", &[10], 0.1);
+    let y = b.node("fc", Op::Linear, &[y], [("weight", w), ("bias", bias)]).unwrap();
+    b.finish(&[y]).unwrap()
+}
+
+fn digits(augment: &[Augment], limit: usize) -> DataSet {
+    let spec = DataSpec {
+        augment: augment.to_vec(),
+        limit: Some(limit),
+        validation: 100,
+        ..DataSpec::default()
+    };
+    DataSet::open(&spec, &Places::default(), 7).unwrap()
+}
+
+fn spec(epochs: usize, loss: &[LossSpec]) -> TrainSpec {
+    TrainSpec {
+        epochs,
+        batch_size: 32,
+        optimizer: OptimizerSpec::default(),
+        schedule: ScheduleSpec::Cosine { warmup: 0.5, final_fraction: 0.0 },
+        clip_norm: Some(5.0),
+        loss: loss.to_vec(),
+    }
+}
+
+const LABELS: LossSpec = LossSpec::CrossEntropy { weight: 1.0, label_smoothing: 0.0 };
+
+fn kd() -> Vec<LossSpec> {
+    vec![
+        LossSpec::Kd { temperature: Temperature::default(), weight: 0.9 },
+        LossSpec::Mse { weight: 0.1 },
+    ]
+}
+
+/// A network as teacher that fails after so many answers, as a killed process would.
+struct Mortal {
+    network: Network,
+    answers: Cell<usize>,
+    preprocess: Option<Preprocess>,
+}
+
+impl Mortal {
+    fn new(answers: usize) -> Self {
+        let network = Network::new(&network(12, 99), &Device::Cpu).unwrap();
+        Self { network, answers: Cell::new(answers), preprocess: None }
+    }
+}
+
+impl Teacher for Mortal {
+    fn logits(&self, images: &Tensor) -> Result<Tensor> {
+        if self.answers.get() == 0 {
+            return Err(Error::new(ErrorKind::Teacher, "teacher", "died"));
+        }
+        self.answers.set(self.answers.get() - 1);
+        self.network.forward(images, Mode::Evaluate)
+    }
+
+    fn classes(&self) -> usize {
+        10
+    }
+
+    fn name(&self) -> &'static str {
+        "mortal"
+    }
+
+    fn preprocess(&self) -> Option<&Preprocess> {
+        self.preprocess.as_ref()
+    }
+
+    fn fingerprint(&self) -> String {
+        "mortal".into()
+    }
+}
+
+struct Run<'a> {
+    graph: &'a Graph,
+    data: &'a DataSet,
+    spec: TrainSpec,
+    teacher: Option<&'a dyn Teacher>,
+    files: Files<'a>,
+}
+
+impl Run<'_> {
+    fn train(&self) -> Result<Graph> {
+        let training = Training {
+            role: "student",
+            graph: self.graph,
+            data: self.data,
+            teacher: self.teacher,
+            spec: &self.spec,
+            seed: 3,
+            device: &Device::Cpu,
+            files: self.files,
+        };
+        train(&training, &mut Silent)
+    }
+
+    fn error(&self) -> Error {
+        self.train().unwrap_err()
+    }
+}
+
+fn plain<'a>(graph: &'a Graph, data: &'a DataSet, spec: TrainSpec) -> Run<'a> {
+    Run { graph, data, spec, teacher: None, files: Files::default() }
+}
+
+#[test]
+fn a_small_network_learns_the_digits_and_says_how_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let metrics = folder.path().join("metrics.jsonl");
+    let (graph, data) = (network(16, 1), digits(&[], 1337));
+    let mut run = plain(&graph, &data, spec(8, &[LABELS]));
+    run.spec.optimizer = serde_json::from_str(r#"{"kind": "adamw", "lr": 3e-3}"#).unwrap();
+    run.files.metrics = Some(&metrics);
+    let trained = run.train().unwrap();
+    let network = Network::new(&trained, &Device::Cpu).unwrap();
+    let logits = network_logits(&network, &data, &data.test).unwrap();
+    let reached = accuracy(&logits, data.test.labels.as_ref().unwrap());
+    // Logistic regression reaches 96.67 % on these samples.
+    assert!(reached > 0.94, "{reached}");
+    let text = std::fs::read_to_string(&metrics).unwrap();
+    let epochs: Vec<EpochMetrics> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(epochs.iter().map(|m| m.epoch).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7, 8]);
+    let (first, last) = (&epochs[0], &epochs[7]);
+    assert!(last.loss < first.loss / 3.0, "{} then {}", first.loss, last.loss);
+    assert_eq!(last.step, 8 * 42);
+    assert!((last.terms["cross-entropy"] - last.loss).abs() < 1e-9);
+    assert!(last.validation_accuracy.unwrap() > 0.9 && last.train_accuracy.unwrap() > 0.9);
+    assert!(last.lr_factor < 0.01 && last.gradient_norm.unwrap() > 0.0);
+}
+
+#[test]
+fn the_same_run_gives_the_same_bits_on_any_number_of_threads() {
+    let (graph, data) = (network(5, 1), digits(&[Augment::Crop(1)], 200));
+    let teacher = Mortal::new(usize::MAX);
+    let run = || {
+        let mut run = plain(&graph, &data, spec(2, &kd()));
+        run.teacher = Some(&teacher);
+        run.train().unwrap()
+    };
+    let reference = run();
+    for threads in [1, 2, 3] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        // `Cell` keeps the teacher on its thread: each pool trains with its own.
+        let other = pool.install(|| {
+            let teacher = Mortal::new(usize::MAX);
+            let mut run = plain(&graph, &data, spec(2, &kd()));
+            run.teacher = Some(&teacher);
+            run.train().unwrap()
+        });
+        assert!(other == reference, "{threads} threads");
+    }
+    let other = plain(&network(5, 2), &data, spec(2, &[LABELS])).train().unwrap();
+    assert!(other != reference);
+}
+
+#[test]
+fn a_run_that_was_cut_short_anywhere_ends_with_the_same_weights() {
+    let (graph, data) = (network(5, 1), digits(&[Augment::Crop(1)], 200));
+    let teacher = Mortal::new(usize::MAX);
+    let mut whole = plain(&graph, &data, spec(3, &kd()));
+    whole.teacher = Some(&teacher);
+    let reference = whole.train().unwrap();
+    // 200 samples are 7 batches an epoch: cut within the first, at a border, and in the last.
+    for (answers, every) in [(3, 0), (7, 60), (9, 60), (9, 0), (20, 0)] {
+        let folder = tempfile::tempdir().unwrap();
+        let (state, metrics) = (folder.path().join("s.safetensors"), folder.path().join("m.jsonl"));
+        let files = Files {
+            checkpoint: Some(&state),
+            metrics: Some(&metrics),
+            resume: true,
+            every: Some(Duration::from_secs(every)),
+        };
+        let mortal = Mortal::new(answers);
+        let mut run = plain(&graph, &data, spec(3, &kd()));
+        run.files = files;
+        run.teacher = Some(&mortal);
+        assert_eq!(run.error().kind(), ErrorKind::Teacher);
+        assert_eq!(state.is_file(), every == 0 || answers >= 7);
+        run.teacher = Some(&teacher);
+        assert!(run.train().unwrap() == reference, "cut after {answers} steps");
+        let lines = std::fs::read_to_string(&metrics).unwrap().lines().count();
+        assert_eq!(lines, 3, "cut after {answers} steps");
+        // Going on with what is finished changes nothing.
+        assert!(run.train().unwrap() == reference);
+    }
+}
+
+#[test]
+fn a_checkpoint_of_another_run_or_a_damaged_one_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let state: PathBuf = folder.path().join("state.safetensors");
+    let (graph, data) = (network(4, 1), digits(&[], 100));
+    let mut run = plain(&graph, &data, spec(1, &[LABELS]));
+    run.files = Files { checkpoint: Some(&state), resume: true, ..Files::default() };
+    run.train().unwrap();
+    run.spec.epochs = 2;
+    let error = run.error();
+    assert_eq!(error.kind(), ErrorKind::Checkpoint);
+    assert!(error.to_string().contains("differs in the training options"), "{error}");
+    let other = digits(&[Augment::Flip], 100);
+    let moved = Run { data: &other, spec: spec(1, &[LABELS]), ..run };
+    assert!(moved.error().to_string().contains("differs in the data"));
+    let bytes = std::fs::read(&state).unwrap();
+    for end in [0, 5, 100, bytes.len() - 1] {
+        std::fs::write(&state, &bytes[..end]).unwrap();
+        let error = moved.error();
+        assert_eq!(error.kind(), ErrorKind::Checkpoint);
+        assert!(error.to_string().contains("without --resume"), "{error}");
+    }
+}
+
+#[test]
+fn a_diverging_run_stops_says_where_and_keeps_the_last_good_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state.safetensors");
+    let (graph, data) = (network(4, 1), digits(&[], 96));
+    let mut good = plain(&graph, &data, spec(1, &[LABELS]));
+    good.files = Files { checkpoint: Some(&state), ..Files::default() };
+    good.train().unwrap();
+    let kept = std::fs::read(&state).unwrap();
+    for clip in [None, Some(1.0)] {
+        let mut bad = plain(&graph, &data, spec(1, &[LABELS]));
+        bad.files = good.files;
+        bad.spec.clip_norm = clip;
+        bad.spec.schedule = ScheduleSpec::Constant;
+        bad.spec.optimizer = serde_json::from_str(r#"{"kind": "sgd", "lr": 1e38}"#).unwrap();
+        let error = bad.error();
+        assert_eq!(error.kind(), ErrorKind::Diverged, "{error}");
+        let text = error.to_string();
+        assert!(text.contains("epoch 1, step") && text.contains("optimizer.lr"), "{text}");
+        assert!(text.contains("state.safetensors"), "{text}");
+        assert!(std::fs::read(&state).unwrap() == kept, "the checkpoint changed");
+    }
+}
+
+#[test]
+fn unlabelled_images_are_enough_for_soft_targets_only() {
+    let (graph, mut data) = (network(4, 1), digits(&[], 100));
+    (data.train.labels, data.validation) = (None, None);
+    let teacher = Mortal::new(usize::MAX);
+    let mut run = plain(&graph, &data, spec(1, &kd()));
+    run.teacher = Some(&teacher);
+    assert!(run.train().unwrap() != graph);
+    run.spec.loss = vec![LABELS];
+    assert!(run.error().to_string().contains("needs labels"));
+}
+
+#[test]
+fn a_teacher_with_its_own_standardisation_gets_it() {
+    // With the student's pixels at half the scale, a teacher that is told so answers the same.
+    let data = digits(&[Augment::Crop(1)], 100);
+    let mut halved = data.clone();
+    halved.preprocess.std = vec![2.0];
+    let targets = |data: &DataSet, preprocess: Option<Preprocess>| {
+        let mut teacher = Mortal::new(usize::MAX);
+        teacher.preprocess = preprocess;
+        let batch = data.training_batches(1, 0, 50).next().unwrap();
+        let images = Tensor::from_slice(&batch.images, &batch.shape, &Device::Cpu).unwrap();
+        let targets = crate::soft_targets::SoftTargets::new(&teacher, data).unwrap();
+        targets.logits(&batch, &images, &Device::Cpu).unwrap().to_vec2::<f32>().unwrap()
+    };
+    let own = Some(data.preprocess.clone());
+    assert_eq!(targets(&halved, own), targets(&data, None));
+    assert_ne!(targets(&halved, None), targets(&data, None));
+}
+
+#[test]
+fn what_does_not_fit_together_is_refused_before_training() {
+    let (graph, data) = (network(4, 1), digits(&[], 100));
+    let resized = DataSpec { resize: Some([28, 28]), ..DataSpec::default() };
+    let resized = DataSet::open(&resized, &Places::default(), 0).unwrap();
+    let mut empty = data.clone();
+    empty.train = Split::empty([1, 8, 8]);
+    let mut more = data.clone();
+    more.classes = 11;
+    let ok = || spec(1, &[LABELS]);
+    let (no_epochs, no_batch) =
+        (TrainSpec { epochs: 0, ..ok() }, TrainSpec { batch_size: 0, ..ok() });
+    for (data, spec, words) in [
+        (&resized, ok(), "images are [1, 1, 28, 28]"),
+        (&empty, ok(), "data.train"),
+        (&more, ok(), "tells 10 classes apart, the data has 11"),
+        (&data, no_epochs, "epochs"),
+        (&data, no_batch, "batch_size"),
+        (&data, spec(1, &kd()), "needs a teacher"),
+        (&data, spec(1, &[]), "nothing to train"),
+        (&data, TrainSpec { clip_norm: Some(0.0), ..ok() }, "clip_norm"),
+    ] {
+        let error = plain(&graph, data, spec).error().to_string();
+        assert!(error.contains(words), "{error} has no {words:?}");
+    }
+}
+
+#[test]
+fn a_last_batch_of_one_sample_is_left_out() {
+    let (graph, data) = (network(4, 1), digits(&[], 97));
+    let folder = tempfile::tempdir().unwrap();
+    let metrics = folder.path().join("metrics.jsonl");
+    let mut run = plain(&graph, &data, spec(1, &[LABELS]));
+    run.files.metrics = Some(&metrics);
+    run.train().unwrap();
+    let line = std::fs::read_to_string(&metrics).unwrap();
+    assert_eq!(serde_json::from_str::<EpochMetrics>(&line).unwrap().step, 3);
+}
