@@ -1,2 +1,29 @@
-//! Command line.
-fn main() {}
+//! The program: parse, run, exit code.
+
+use std::io::{ErrorKind, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use hipflask::{Args, Outcome};
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let done =
+        hipflask::run(&args, &mut out).and_then(|outcome| Ok(out.flush().map(|()| outcome)?));
+    match done {
+        Ok(outcome) => outcome.into(),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nobody is left to tell when stderr is closed too.
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::from(Outcome::ERROR)
+        }
+    }
+}
+
+/// Whether the reader of stdout went away, as `head` does: no error.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    causes.any(|e| e.kind() == ErrorKind::BrokenPipe)
+}

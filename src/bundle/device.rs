@@ -1,4 +1,5 @@
-//! The device binary `hipflask-run` for a target: the one beside this program, or built from source.
+//! The device binary `hipflask-run` for a target: built from source, small and fast, or the one beside
+//! this program where there is no source.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,19 +12,32 @@ pub const NATIVE: &str = env!("HIPFLASK_TARGET");
 /// Name of the device binary.
 pub const NAME: &str = if cfg!(windows) { "hipflask-run.exe" } else { "hipflask-run" };
 
+/// The triple of `target`, which may be `native`.
+pub fn name(target: &str) -> &str {
+    if target == "native" { NATIVE } else { target }
+}
+
 /// The path of a device binary for `target`, which must be the native one for now.
 pub fn find(target: &str) -> Result<PathBuf> {
-    if target != NATIVE && target != "native" {
+    if name(target) != NATIVE {
         bail!(
             "target {target}: cross-compiled bundles are not supported yet, only {NATIVE}; build \
              the device binary with `cargo build --profile dist -p hipflask-runtime --bin \
              hipflask-run --target {target}` and put it beside the model and its golden samples"
         );
     }
-    if let Some(beside) = beside_this_program() {
-        return Ok(beside);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"));
+    if source.join("runtime").join("Cargo.toml").is_file() {
+        return build(source).or_else(|error| beside_this_program().ok_or(error));
     }
-    build()
+    beside_this_program().with_context(|| {
+        format!(
+            "the device binary {NAME} of version {} is not beside this program, and the source tree \
+             to build it from is gone: install it with `cargo install hipflask-runtime` into the same \
+             folder",
+            env!("CARGO_PKG_VERSION")
+        )
+    })
 }
 
 /// `hipflask-run` in this program's folder, if it is of this version.
@@ -34,16 +48,8 @@ fn beside_this_program() -> Option<PathBuf> {
     (String::from_utf8_lossy(&output.stdout).trim() == wanted).then_some(path)
 }
 
-/// Builds it with cargo from the source tree that this program was built from.
-fn build() -> Result<PathBuf> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let manifest = source.join("runtime").join("Cargo.toml");
-    if !manifest.is_file() {
-        bail!(
-            "the device binary is not beside this program, and the source tree to build it from is \
-             gone: install it with `cargo install --path runtime` into the same folder"
-        );
-    }
+/// Builds it with cargo, for size and speed, from the source tree that this program was built from.
+fn build(source: &Path) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .current_dir(source)
@@ -60,9 +66,9 @@ fn build() -> Result<PathBuf> {
         );
     }
     let text = String::from_utf8_lossy(&output.stdout);
-    let executable = text.lines().filter_map(|line| {
+    let mut executable = text.lines().filter_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
         Some(PathBuf::from(message.get("executable")?.as_str()?))
     });
-    executable.last().context("cargo built the device binary but does not say where")
+    executable.next_back().context("cargo built the device binary but does not say where")
 }

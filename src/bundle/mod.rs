@@ -14,18 +14,18 @@ use sha2::{Digest, Sha256};
 const MODEL: &str = "model.safetensors";
 const GOLDEN: &str = "golden.safetensors";
 
-/// Writes the bundle of `model` and its golden samples for `target` into `folder`.
-pub fn write(folder: &Path, model: &Path, golden: &Path, target: &str) -> Result<()> {
-    let binary = device::find(target)?;
+/// Writes the bundle of the file `model` and its `golden` samples into `folder`; `binary` is the
+/// device's, from [`device::find`].
+pub fn write(folder: &Path, binary: &Path, model: &Path, golden: &[u8]) -> Result<()> {
     let read = |path: &Path| {
         std::fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))
     };
     let opened = Model::open(model)?;
     let labels = opened.card().labels.join("\n") + "\n";
     let files = [
-        (device::NAME, read(&binary)?),
+        (device::NAME, read(binary)?),
         (MODEL, read(model)?),
-        (GOLDEN, read(golden)?),
+        (GOLDEN, golden.to_vec()),
         ("labels.txt", labels.into_bytes()),
         ("README.txt", readme(&opened).into_bytes()),
     ];
@@ -39,24 +39,38 @@ pub fn write(folder: &Path, model: &Path, golden: &Path, target: &str) -> Result
     Ok(())
 }
 
+/// Bytes of all files in a bundle.
+pub fn size(folder: &Path) -> Result<u64> {
+    let names = [device::NAME, MODEL, GOLDEN, "labels.txt", "README.txt", "SHA256SUMS"];
+    names.iter().map(|name| Ok(std::fs::metadata(folder.join(name))?.len())).sum()
+}
+
 fn readme(model: &Model) -> String {
     let graph = model.graph();
-    format!(
-        "{name}: {layers} layers, {weights} bytes of weights\n\n\
-         Copy this folder to the board. There:\n\n  \
-         sha256sum -c SHA256SUMS                           is everything here?\n  \
-         ./{run} verify {MODEL} {GOLDEN}   the recorded answers, to the bit?\n  \
-         ./{run} bench {MODEL}                 how fast?\n  \
-         ./{run} predict {MODEL} IMAGE.pgm     the three best classes\n",
-        name = graph.name,
-        layers = graph.nodes.len(),
-        weights = graph.weight_bytes(),
-        run = device::NAME,
-    )
+    let run = format!("./{}", device::NAME);
+    let commands = [
+        ("sha256sum -c SHA256SUMS".to_string(), "is everything here?"),
+        (format!("{run} verify {MODEL} {GOLDEN}"), "are the answers the recorded ones?"),
+        (format!("{run} bench {MODEL}"), "how fast?"),
+        (format!("{run} predict {MODEL} IMAGE.pgm"), "the three best classes"),
+    ];
+    let mut text = format!(
+        "{}: {} layers, {} bytes of weights\n\nCopy this folder to the board. There:\n\n",
+        graph.name,
+        graph.nodes.len(),
+        graph.weight_bytes()
+    );
+    for (command, what) in commands {
+        text += &format!("  {command:<60} {what}\n");
+    }
+    text
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 #[cfg(unix)]

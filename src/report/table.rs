@@ -28,26 +28,51 @@ pub fn write(report: &Report, out: &mut dyn Write) -> Result<()> {
     for (name, student) in report.students.each() {
         line(out, &format!("student {name}"), &student.scores, Some(student))?;
     }
-    writeln!(out)?;
     if let Some(gain) = report.gain {
         let points = gain * 100.0;
         writeln!(
             out,
-            "Distillation's gain over the same student trained on labels only: {points:+.2} points"
+            "\nDistillation's gain over the same student trained on labels only: {points:+.2} points"
         )?;
     }
     per_class(report, out)?;
+    if !report.gates.is_empty() && report.seeds.is_none() {
+        writeln!(out)?;
+    }
     if let Some(seeds) = &report.seeds {
         writeln!(out, "\nAccuracy over seeds {:?}, mean ± standard deviation:", seeds.seeds)?;
         for line in &seeds.accuracy {
             let (mean, deviation) = (line.mean * 100.0, line.deviation * 100.0);
             writeln!(out, "  {:<14}{mean:>7.2} ± {deviation:.2} %", line.model)?;
         }
+        if let Some(gain) = &seeds.gain {
+            let (mean, deviation) = (gain.mean * 100.0, gain.deviation * 100.0);
+            writeln!(
+                out,
+                "  gain of distillation, seed by seed: {mean:+.2} ± {deviation:.2} points"
+            )?;
+        }
     }
     for gate in &report.gates {
         writeln!(out, "{} {}", if gate.passed { "passed:" } else { "FAILED:" }, gate.text)?;
     }
     Ok(())
+}
+
+/// One model's accuracy with its interval and number of samples, and what is known of its teacher.
+pub fn accuracy(out: &mut dyn Write, name: &str, scores: &Scores) -> Result<()> {
+    let mut line = format!("{name}: ");
+    match (scores.accuracy, scores.accuracy_interval) {
+        (Some(accuracy), Some([low, high])) => {
+            let [accuracy, low, high] = [accuracy, low, high].map(|v| v * 100.0);
+            line += &format!("{accuracy:.2} % accuracy (95 %: {low:.1}-{high:.1})");
+        }
+        _ => line += "no labels to score against",
+    }
+    if let Some(agreement) = scores.agreement {
+        line += &format!(", {:.2} % agreement with the teacher", agreement * 100.0);
+    }
+    writeln!(out, "{line}, {} test samples", scores.samples)
 }
 
 fn line(
@@ -97,5 +122,5 @@ fn per_class(report: &Report, out: &mut dyn Write) -> Result<()> {
             percent(score.accuracy)
         )?;
     }
-    writeln!(out)
+    Ok(())
 }

@@ -24,9 +24,7 @@ pub fn convert(student: &Graph, format: Format, calibration: &Calibration<'_>) -
         Format::Int8 => {
             let prepared = prepare(student)?;
             let mut calibrator = Calibrator::new(&prepared, calibration.method)?;
-            let (len, count) = (calibration.samples.len(), calibration.count);
-            for i in 0..count.min(len) {
-                let index = i * len / count.min(len);
+            for index in calibration.samples.spread(calibration.count) {
                 calibrator.observe(&calibration.samples.get(index))?;
             }
             Ok(to_int8(&prepared, &calibrator.finish()?)?)

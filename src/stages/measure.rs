@@ -14,10 +14,10 @@ const WARM_UP: usize = 20;
 
 /// Scores `model` by the runtime's own arithmetic, one sample at a time, on one thread.
 ///
-/// `file` and `bytes` are its name and size in the report.
+/// `file` is its name in messages and in the report, whose `bytes` are left at 0.
 pub fn measure(
     model: &Model,
-    (file, bytes): (&str, u64),
+    file: &str,
     samples: &Samples<'_>,
     teacher: Option<&Logits>,
 ) -> Result<ModelReport> {
@@ -39,7 +39,7 @@ pub fn measure(
     Ok(ModelReport {
         file: file.into(),
         scores: score(&logits, teacher, samples.labels()),
-        bytes,
+        bytes: 0,
         weight_bytes: graph.weight_bytes(),
         parameters: graph.parameters(),
         macs: graph.macs(),

@@ -1,9 +1,10 @@
 //! Samples of a data set as the runtime takes them: `[h, w, c]`, preprocessed.
 
 use anyhow::{Result, bail};
-use hipflask_distill::data::{DataSet, Split};
+use hipflask_distill::data::Split;
 use hipflask_runtime::Model;
 use hipflask_runtime::graph::Layout;
+use hipflask_runtime::input::Preprocess;
 
 /// The samples of one split, converted one by one.
 pub struct Samples<'a> {
@@ -13,9 +14,9 @@ pub struct Samples<'a> {
 }
 
 impl<'a> Samples<'a> {
-    /// Samples of `split`, preprocessed as `data` says.
-    pub fn new(data: &DataSet, split: &'a Split) -> Self {
-        let tables = (0..split.shape[0]).map(|c| data.preprocess.table(c)).collect();
+    /// Samples of `split`, preprocessed as `preprocess` says.
+    pub fn new(split: &'a Split, preprocess: &Preprocess) -> Self {
+        let tables = (0..split.shape[0]).map(|c| preprocess.table(c)).collect();
         Self { split, tables }
     }
 
@@ -34,6 +35,12 @@ impl<'a> Samples<'a> {
         self.split.labels.as_deref()
     }
 
+    /// The indices of `count` samples, or of all if there are fewer, spread evenly.
+    pub fn spread(&self, count: usize) -> Vec<usize> {
+        let count = count.min(self.len());
+        (0..count).map(|i| i * self.len() / count).collect()
+    }
+
     /// Sample `index` as `[h, w, c]`.
     pub fn get(&self, index: usize) -> Vec<f32> {
         let [channels, h, w] = self.split.shape;
@@ -48,16 +55,24 @@ impl<'a> Samples<'a> {
 
     /// An error unless `model`, read from `file`, takes these samples.
     pub fn check(&self, model: &Model, file: &str) -> Result<()> {
+        let graph = model.graph();
+        let input = graph.inputs.first().map(|&id| &graph.value(id).shape);
+        self.fits(input.and_then(|shape| Layout::Nhwc.image(shape)), file)
+    }
+
+    /// An error unless these samples have the size `[h, w, c]` that the model in `file` takes.
+    pub fn fits(&self, wanted: Option<[usize; 3]>, file: &str) -> Result<()> {
         let [c, h, w] = self.split.shape;
-        let input = &model.graph().value(model.graph().inputs[0]).shape;
-        let wanted = Layout::Nhwc.image(input);
-        if wanted != Some([h, w, c]) {
-            bail!(
-                "{file}: the model's input is {input} ([n, h, w, c]), the data's images are {w}×{h} \
-                 with {c} channels: give the data it was trained for with --data, or resize it \
-                 there with `resize = [h, w]`"
-            );
+        if wanted == Some([h, w, c]) {
+            return Ok(());
         }
-        Ok(())
+        let takes = match wanted {
+            Some([h, w, c]) => format!("images of {w}×{h} with {c} channels"),
+            None => "no images".into(),
+        };
+        bail!(
+            "{file}: the model takes {takes}, the data's are {w}×{h} with {c} channels: give the data \
+             it was trained for with --data, or resize it there with `resize = [h, w]`"
+        );
     }
 }

@@ -1,0 +1,308 @@
+//! The command line's types and help texts; no logic.
+
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Parser, Subcommand};
+use hipflask_quantize::Method;
+
+use crate::recipe::Format;
+
+/// Distils a teacher into a student, quantizes it and proves it on the board.
+#[derive(Clone, Debug, Parser)]
+#[command(version, after_help = EXIT_CODES, subcommand_required = true, arg_required_else_help = true)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Output of every command.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+const EXIT_CODES: &str = "\
+Begin with `hipflask ship`: it runs everything on the built-in digits.
+
+Exit code: 0 done, 1 a gate such as --max-drop was not met, 2 usage or input error.
+A recipe's data is looked for beside it, then in the folder $HIPFLASK_DATA.
+HIPFLASK_ISA=scalar|avx2 forces a code path of the runtime.";
+
+/// Flags of every command.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub struct Common {
+    /// Print one JSON document to stdout
+    #[arg(long, global = true, help_heading = "Output")]
+    pub json: bool,
+    /// No progress, warnings only
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Output")]
+    pub quiet: bool,
+    /// Say more about each step
+    #[arg(short, long, global = true, help_heading = "Output")]
+    pub verbose: bool,
+}
+
+/// Flags of commands that train.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RunArgs {
+    /// Folder for all results [default: out/NAME of the recipe]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Continue from the checkpoints in the folder
+    #[arg(long)]
+    pub resume: bool,
+    /// Seed of everything random [default: the recipe's]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Where to train: cpu, cuda, cuda:N, metal or auto
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub device: String,
+    /// Override a key of the recipe, as distill.epochs=5; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// Flags of commands that need samples.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DataArgs {
+    /// Recipe whose data table names the samples [default: the built-in digits]
+    #[arg(long, value_name = "RECIPE")]
+    pub data: Option<PathBuf>,
+    /// Override a key of the recipe, as data.root=/data/mnist; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// The commands.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Run everything: teacher, distillation, quantization, validation, bundle
+    Ship(ShipArgs),
+    /// Train the teacher of a recipe, or import and score it
+    Teacher(TeacherArgs),
+    /// Train the student of a recipe from its teacher
+    Distill(DistillArgs),
+    /// Convert an f32 student to int8 or f16
+    Quantize(QuantizeArgs),
+    /// Measure students against a teacher and labels; gates set the exit code
+    Validate(ValidateArgs),
+    /// Show the layers, sizes and memory of a model, or compare two
+    Inspect(InspectArgs),
+    /// Classify images
+    Predict(PredictArgs),
+    /// Time single inferences on this machine
+    Bench(BenchArgs),
+    /// Make the folder for a board: device binary, model, golden samples
+    Bundle(BundleArgs),
+}
+
+/// `ship`
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  hipflask ship
+  hipflask ship examples/fashion-dscnn.toml --out out/fashion --seeds 3
+  hipflask ship examples/fashion-dscnn.toml --explain --set distill.epochs=5")]
+pub struct ShipArgs {
+    /// The recipe [default: the built-in digits]
+    pub recipe: Option<PathBuf>,
+    /// Flags of the run.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Repeat with N seeds, counted from the first, and report mean and deviation
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100))]
+    pub seeds: Option<u64>,
+    /// Print the whole recipe with every default, and do nothing
+    #[arg(long)]
+    pub explain: bool,
+    /// Board to bundle for [default: the recipe's bundle.targets]
+    #[arg(long, value_name = "TRIPLE")]
+    pub target: Option<String>,
+}
+
+/// `teacher`
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  hipflask teacher examples/fashion-dscnn.toml --out out/fashion
+  hipflask teacher examples/fashion-dscnn.toml --set teacher.epochs=30 --resume")]
+pub struct TeacherArgs {
+    /// The recipe
+    pub recipe: PathBuf,
+    /// Flags of the run.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// `distill`
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  hipflask distill examples/fashion-dscnn.toml --teacher out/fashion/teacher.safetensors
+  hipflask distill examples/fashion-dscnn.toml --set student.width=16 --out out/narrow")]
+pub struct DistillArgs {
+    /// The recipe
+    pub recipe: PathBuf,
+    /// The trained teacher [default: the recipe's file, else the one in the folder of --out]
+    #[arg(long, value_name = "FILE")]
+    pub teacher: Option<PathBuf>,
+    /// Flags of the run.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// `quantize`
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  hipflask quantize out/fashion/student-f32.safetensors --data examples/fashion-dscnn.toml
+  hipflask quantize out/digits/student-f32.safetensors --method percentile --calibrate 256
+  hipflask quantize out/digits/student-f32.safetensors --to f16 --out small")]
+pub struct QuantizeArgs {
+    /// The f32 student
+    pub model: PathBuf,
+    /// Formats to make, of int8 and f16
+    #[arg(long, value_name = "FORMATS", value_delimiter = ',', default_value = "int8,f16")]
+    #[arg(hide_possible_values = true)]
+    pub to: Vec<Format>,
+    /// Samples to calibrate int8 with.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Training samples that int8 is calibrated with [default: the recipe's, 512]
+    #[arg(long, value_name = "N")]
+    pub calibrate: Option<usize>,
+    /// How int8 chooses ranges [default: the recipe's, mse]
+    #[arg(long, value_parser = method_parser())]
+    pub method: Option<Method>,
+    /// Folder for the results [default: the model's own]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// `validate`
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  hipflask validate out/digits/student-int8.safetensors --teacher out/digits/teacher.safetensors
+  hipflask validate student-*.safetensors --teacher teacher.safetensors --max-drop 1.5
+  hipflask validate student-int8.safetensors --data examples/fashion-dscnn.toml --samples 1000")]
+pub struct ValidateArgs {
+    /// The students, in any formats
+    #[arg(required = true, value_name = "STUDENT")]
+    pub students: Vec<PathBuf>,
+    /// The teacher that they are compared with
+    #[arg(long, value_name = "FILE")]
+    pub teacher: Option<PathBuf>,
+    /// The same student trained on labels only
+    #[arg(long, value_name = "FILE")]
+    pub control: Option<PathBuf>,
+    /// Samples to measure on.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Gate: most percentage points of accuracy below the teacher
+    #[arg(long, value_name = "POINTS")]
+    pub max_drop: Option<f64>,
+    /// Gate: least share of samples with the teacher's class, from 0 to 1
+    #[arg(long, value_name = "SHARE")]
+    pub min_agreement: Option<f64>,
+    /// Test samples to measure on [default: all]
+    #[arg(long, value_name = "N")]
+    pub samples: Option<usize>,
+    /// File for the report as JSON
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Where the teacher runs: cpu, cuda, cuda:N, metal or auto
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub device: String,
+}
+
+/// `inspect`
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  hipflask inspect student-int8.safetensors
+  hipflask inspect student-f32.safetensors student-int8.safetensors
+  hipflask inspect student-int8.safetensors --dot | dot -Tsvg > student.svg")]
+pub struct InspectArgs {
+    /// The model
+    pub model: PathBuf,
+    /// Another model to show beside it, layers matched by name
+    pub other: Option<PathBuf>,
+    /// Print the graph for Graphviz
+    #[arg(long, conflicts_with_all = ["json", "other"])]
+    pub dot: bool,
+}
+
+/// `predict`
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  hipflask predict student-int8.safetensors shoe.pgm
+  hipflask predict student-int8.safetensors images/*.ppm --top 1 --json")]
+pub struct PredictArgs {
+    /// The model
+    pub model: PathBuf,
+    /// Images of the model's size: PGM, PPM or raw bytes
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Classes to print for each image
+    #[arg(long, value_name = "K", default_value = "5", value_parser = positive())]
+    pub top: u64,
+}
+
+/// `bench`
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  hipflask bench student-int8.safetensors
+  hipflask bench student-int8.safetensors --profile
+  HIPFLASK_ISA=scalar hipflask bench student-int8.safetensors --runs 200 --json")]
+pub struct BenchArgs {
+    /// The model
+    pub model: PathBuf,
+    /// Inferences to time, after a tenth as many to warm up
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = positive())]
+    pub runs: u64,
+    /// Also show the time of each layer
+    #[arg(long)]
+    pub profile: bool,
+}
+
+/// `bundle`
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  hipflask bundle out/digits/student-int8.safetensors --out board
+  hipflask bundle out/fashion/student-int8.safetensors --data examples/fashion-dscnn.toml
+  hipflask bundle student-int8.safetensors --golden golden.safetensors --out board")]
+pub struct BundleArgs {
+    /// The model for the board
+    pub model: PathBuf,
+    /// Golden samples recorded before [default: recorded now from --data]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "samples", "teacher"])]
+    pub golden: Option<PathBuf>,
+    /// Samples to record.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Test samples to record [default: the recipe's validate.golden, 32]
+    #[arg(long, value_name = "N")]
+    pub samples: Option<usize>,
+    /// The board's target triple
+    #[arg(long, value_name = "TRIPLE", default_value = "native")]
+    pub target: String,
+    /// Folder for the bundle [default: bundle-TARGET beside the model]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Teacher whose classes are recorded too
+    #[arg(long, value_name = "FILE")]
+    pub teacher: Option<PathBuf>,
+}
+
+fn positive() -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(1..=10_000_000)
+}
+
+fn method_parser() -> impl TypedValueParser<Value = Method> {
+    PossibleValuesParser::new(Method::ALL.map(|(name, _)| name)).map(|name| {
+        Method::ALL.iter().find(|(known, _)| *known == name).map_or(Method::default(), |m| m.1)
+    })
+}

@@ -1,0 +1,126 @@
+//! `inspect`: layers, sizes and memory of a model, or of two side by side.
+
+mod dot;
+mod pair;
+mod table;
+
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use hipflask_runtime::format::Card;
+use hipflask_runtime::input::Preprocess;
+use hipflask_runtime::{DType, Model, Options, Session, Shape};
+use serde::Serialize;
+
+use super::print_json;
+use crate::args::{Common, InspectArgs};
+use crate::outcome::Outcome;
+
+/// What is in a model file, as it runs on a device.
+#[derive(Debug, Serialize)]
+struct Inspection {
+    file: String,
+    file_bytes: u64,
+    network: String,
+    input: Vec<Shape>,
+    output: Vec<Shape>,
+    layers: Vec<Layer>,
+    parameters: usize,
+    macs: u64,
+    weight_bytes: usize,
+    arena_bytes: usize,
+    scratch_bytes: usize,
+    isa: &'static str,
+    preprocess: Option<Preprocess>,
+    card: Card,
+}
+
+/// One node.
+#[derive(Debug, Serialize)]
+struct Layer {
+    name: String,
+    op: &'static str,
+    /// ReLU or ReLU6 that it ends with.
+    activation: Option<&'static str>,
+    /// Of its output.
+    shape: Shape,
+    /// Of its output.
+    dtype: DType,
+    /// Of its weights; none has none.
+    weights: Option<DType>,
+    macs: u64,
+    weight_bytes: usize,
+    /// Of an int8 output.
+    scale: Option<f32>,
+    zero_point: Option<i8>,
+}
+
+impl Layer {
+    /// `conv2d + relu`
+    fn operation(&self) -> String {
+        match self.activation {
+            Some(activation) => format!("{} + {activation}", self.op),
+            None => self.op.into(),
+        }
+    }
+}
+
+/// Runs the command.
+pub fn run(args: &InspectArgs, common: &Common, out: &mut dyn Write) -> Result<Outcome> {
+    let model = Model::open(&args.model)?;
+    if args.dot {
+        write!(out, "{}", dot::graph(&model))?;
+        return Ok(Outcome::Done);
+    }
+    let first = inspect(&args.model, &model)?;
+    let second = match &args.other {
+        Some(other) => Some(inspect(other, &Model::open(other)?)?),
+        None => None,
+    };
+    match (second, common.json) {
+        (None, true) => print_json(out, &first)?,
+        (None, false) => table::write(&first, out)?,
+        (Some(second), true) => print_json(out, &[first, second])?,
+        (Some(second), false) => pair::write(&first, &second, out)?,
+    }
+    Ok(Outcome::Done)
+}
+
+fn inspect(path: &Path, model: &Model) -> Result<Inspection> {
+    let file = path.display().to_string();
+    let metadata = std::fs::metadata(path).with_context(|| format!("{file}: cannot be read"))?;
+    let session = Session::new(model, &Options::default())?;
+    let graph = model.graph();
+    let layers = graph.nodes.iter().map(|node| {
+        let value = graph.value(node.output);
+        Layer {
+            name: node.name.clone(),
+            op: node.op.name(),
+            activation: node.activation.map(hipflask_runtime::graph::Activation::name),
+            shape: value.shape.clone(),
+            dtype: value.dtype,
+            weights: graph.weight(node, "weight").map(hipflask_runtime::Tensor::dtype),
+            macs: graph.node_macs(node),
+            weight_bytes: graph.node_bytes(node),
+            scale: value.quant.map(|q| q.scale),
+            zero_point: value.quant.map(|q| q.zero_point),
+        }
+    });
+    Ok(Inspection {
+        file_bytes: metadata.len(),
+        network: graph.name.clone(),
+        input: session.inputs().iter().map(|port| port.shape.clone()).collect(),
+        output: session.outputs().iter().map(|port| port.shape.clone()).collect(),
+        layers: layers.collect(),
+        parameters: graph.parameters(),
+        macs: graph.macs(),
+        weight_bytes: graph.weight_bytes(),
+        arena_bytes: session.arena_bytes(),
+        scratch_bytes: session.scratch_bytes(),
+        isa: session.isa().name(),
+        preprocess: model.preprocess().cloned(),
+        card: model.card().clone(),
+        file,
+    })
+}

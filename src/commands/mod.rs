@@ -1,0 +1,31 @@
+//! One file a command: read, call the library, print.
+
+pub mod bench;
+pub mod bundle;
+pub mod distill;
+pub mod inspect;
+pub mod predict;
+pub mod quantize;
+pub mod ship;
+pub mod teacher;
+pub mod validate;
+
+use std::io::Write;
+
+use anyhow::Result;
+use hipflask_distill::data::DataSet;
+use serde::Serialize;
+
+use crate::args::DataArgs;
+use crate::recipe::Recipe;
+
+/// The one document of `--json`.
+pub fn print_json(out: &mut dyn Write, document: &impl Serialize) -> Result<()> {
+    Ok(writeln!(out, "{}", serde_json::to_string_pretty(document)?)?)
+}
+
+/// The samples of `--data`.
+fn open_data(args: &DataArgs, recipe: &Recipe) -> Result<DataSet> {
+    let places = Recipe::places(args.data.as_deref());
+    Ok(DataSet::open(&recipe.data, &places, recipe.seed)?)
+}

@@ -1,0 +1,145 @@
+//! `ship`: everything, from the teacher to the bundle.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use hipflask_runtime::Model;
+
+use super::print_json;
+use crate::args::{Common, ShipArgs};
+use crate::bundle;
+use crate::files::{FolderLock, write};
+use crate::outcome::Outcome;
+use crate::progress::Progress;
+use crate::recipe::{Format, Recipe};
+use crate::report::gates::Limits;
+use crate::report::model::{SeedsReport, Students};
+use crate::report::{Report, table};
+use crate::stages::convert::{Calibration, convert};
+use crate::stages::run::Run;
+use crate::stages::samples::Samples;
+use crate::stages::validate::{self, Measured};
+use crate::stages::{golden, student, teacher};
+
+/// Runs the command.
+pub fn run(args: &ShipArgs, common: &Common, out: &mut dyn Write) -> Result<Outcome> {
+    let progress = Progress::new(common);
+    let mut run = Run::new(args.recipe.as_deref(), &args.run, progress)?;
+    if let Some(target) = &args.target {
+        run.recipe.bundle.targets = vec![target.clone()];
+    }
+    if args.explain {
+        return explain(&run.recipe, common.json, out);
+    }
+    run.recipe.require_student()?;
+    let _lock = FolderLock::take(run.folder.root())?;
+    // Before hours of training rather than after them.
+    let targets = run.recipe.bundle.targets.iter();
+    let binaries = targets.map(|target| {
+        progress.detail(&format!("device binary for {target}"));
+        Ok((target.clone(), bundle::device::find(target)?))
+    });
+    let binaries: Vec<(String, PathBuf)> = binaries.collect::<Result<_>>()?;
+    let report = match args.seeds {
+        None | Some(1) => ship(&run, &binaries)?,
+        Some(count) => {
+            let seeds: Vec<u64> = (0..count).map(|i| run.recipe.seed.wrapping_add(i)).collect();
+            let mut reports = Vec::new();
+            for &seed in &seeds {
+                progress.line(&format!("{}: seed {seed}", run.recipe.name));
+                reports.push(ship(&run.with_seed(seed), &binaries)?);
+            }
+            combine(&seeds, reports).context("no seeds")?
+        }
+    };
+    let document = serde_json::to_vec_pretty(&report)?;
+    write(&run.folder.report(), &document)?;
+    if common.json {
+        print_json(out, &report)?;
+    } else {
+        table::write(&report, out)?;
+        writeln!(out, "\nResults are in {}", run.folder.root().display())?;
+    }
+    Ok(if report.passed { Outcome::Done } else { Outcome::GateFailed })
+}
+
+fn explain(recipe: &Recipe, json: bool, out: &mut dyn Write) -> Result<Outcome> {
+    if json {
+        print_json(out, recipe)?;
+    } else {
+        write!(out, "{}", recipe.to_toml()?)?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// One seed: its files go to the run's folder.
+fn ship(run: &Run, binaries: &[(String, PathBuf)]) -> Result<Report> {
+    let recipe = &run.recipe;
+    let data = run.data(None)?;
+    // A student that cannot be built should fail before its teacher is trained.
+    student::initial(run, &data)?;
+    let needs_teacher = recipe.needs_teacher();
+    let teacher = if needs_teacher { Some(teacher::obtain(run, &data)?) } else { None };
+    let teacher = teacher.as_ref();
+    let (graph, f32) = student::distill(run, &data, teacher)?;
+    let control = student::control(run, &data, teacher)?;
+    let mut students = Students { f32: Some(f32), ..Students::default() };
+    for &format in &recipe.quantize.to {
+        run.progress.line(&format!("student: converting to {}", format.name()));
+        let calibration = Calibration {
+            samples: Samples::new(&data.train, &data.preprocess),
+            count: recipe.quantize.calibration.samples,
+            method: recipe.quantize.calibration.method,
+        };
+        let converted = convert(&graph, format, &calibration)?;
+        let report = student::write(run, &data, "student", format.name(), &converted, teacher)?;
+        match format {
+            Format::Int8 => students.int8 = Some(report),
+            Format::F16 => students.f16 = Some(report),
+        }
+    }
+    for (target, binary) in binaries {
+        run.progress.line(&format!("bundle: {target}"));
+        let path = run.folder.student(students.smallest().map_or("f32", |(format, _)| format));
+        let model = Model::open(&path)?;
+        let samples = Samples::new(&data.test, &data.preprocess);
+        let (file, logits) = (path.display().to_string(), teacher.map(|t| &t.logits));
+        let golden = golden::record(&model, &file, &samples, logits, recipe.validate.golden)?;
+        write(&run.folder.golden(), &golden)?;
+        let name = match binaries.len() {
+            1 => "bundle".into(),
+            _ => format!("bundle-{target}"),
+        };
+        bundle::write(&run.folder.file(&name), binary, &path, &golden)?;
+    }
+    let limits =
+        Limits { max_drop: recipe.validate.max_drop, min_agreement: recipe.validate.min_agreement };
+    let measured = Measured {
+        name: &recipe.name,
+        seed: Some(recipe.seed),
+        spec: &recipe.data,
+        data: &data,
+        teacher,
+        control,
+        students,
+    };
+    let report = validate::report(measured, &limits);
+    write(&run.folder.report(), &serde_json::to_vec_pretty(&report)?)?;
+    Ok(report)
+}
+
+/// The first seed's report with the figures of all; every seed's gates count.
+fn combine(seeds: &[u64], reports: Vec<Report>) -> Option<Report> {
+    let summary = SeedsReport::of(seeds, &reports);
+    let gates = seeds.iter().zip(&reports).flat_map(|(seed, report)| {
+        report.gates.iter().cloned().map(move |mut gate| {
+            gate.text = format!("seed {seed}: {}", gate.text);
+            gate
+        })
+    });
+    let gates: Vec<_> = gates.collect();
+    let first = reports.into_iter().next()?;
+    let passed = gates.iter().all(|gate| gate.passed);
+    Some(Report { seeds: Some(summary), passed, gates, ..first })
+}

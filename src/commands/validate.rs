@@ -1,0 +1,104 @@
+//! `validate`: measures students against a teacher and labels; gates set the exit code.
+
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use hipflask_distill::device;
+use hipflask_runtime::graph::Graph;
+use hipflask_runtime::{DType, Model};
+
+use super::{open_data, print_json};
+use crate::args::{Common, ValidateArgs};
+use crate::files::write;
+use crate::outcome::Outcome;
+use crate::recipe::Recipe;
+use crate::report::gates::Limits;
+use crate::report::model::{ModelReport, Students};
+use crate::report::table;
+use crate::stages::measure::measure;
+use crate::stages::samples::Samples;
+use crate::stages::teacher::{self, Scored};
+use crate::stages::validate::{self, Measured};
+
+/// Runs the command.
+pub fn run(args: &ValidateArgs, common: &Common, out: &mut dyn Write) -> Result<Outcome> {
+    let recipe = Recipe::load(args.data.data.as_deref(), &args.data.set)?;
+    let mut data = open_data(&args.data, &recipe)?;
+    if data.test.is_empty() {
+        bail!("{}: data.test names no files: there is nothing to measure on", recipe.name);
+    }
+    if let Some(count) = args.samples {
+        if count == 0 {
+            bail!("--samples 0: give at least 1");
+        }
+        data.test = data.test.select(&Samples::new(&data.test, &data.preprocess).spread(count));
+    }
+    let scored = match &args.teacher {
+        Some(path) => {
+            let device = device::choose(&args.device)?;
+            Some(Scored::new(teacher::open(path, &recipe, &data, &device)?, &data)?)
+        }
+        None => None,
+    };
+    let score = |path: &Path| -> Result<(&'static str, ModelReport)> {
+        let name = path.display().to_string();
+        let model = Model::open(path)?;
+        let preprocess = model.preprocess().unwrap_or(&data.preprocess);
+        let samples = Samples::new(&data.test, preprocess);
+        let mut report = measure(&model, &name, &samples, scored.as_ref().map(|t| &t.logits))?;
+        report.bytes = std::fs::metadata(path)?.len();
+        Ok((format(model.graph()), report))
+    };
+    let mut students = Students::default();
+    for path in &args.students {
+        let (format, report) = score(path)?;
+        let place = match format {
+            "int8" => &mut students.int8,
+            "f16" => &mut students.f16,
+            _ => &mut students.f32,
+        };
+        if let Some(other) = place.replace(report) {
+            bail!(
+                "{}: {} is an {format} student too: give one of each format, or validate them one by \
+                 one",
+                path.display(),
+                other.file
+            );
+        }
+    }
+    let control = args.control.as_deref().map(|path| Ok(score(path)?.1)).transpose();
+    let measured = Measured {
+        name: &recipe.name,
+        seed: None,
+        spec: &recipe.data,
+        data: &data,
+        teacher: scored.as_ref(),
+        control: control.map_err(|e: anyhow::Error| e)?,
+        students,
+    };
+    // Gates of the recipe hold only for what it ships; here the flags say what is asked.
+    let limits = Limits { max_drop: args.max_drop, min_agreement: args.min_agreement };
+    let report = validate::report(measured, &limits);
+    if let Some(path) = &args.out {
+        write(path, &serde_json::to_vec_pretty(&report)?)?;
+    }
+    if common.json {
+        print_json(out, &report)?;
+    } else {
+        table::write(&report, out)?;
+    }
+    Ok(if report.passed { Outcome::Done } else { Outcome::GateFailed })
+}
+
+/// The format of a student's weights.
+fn format(graph: &Graph) -> &'static str {
+    let has = |dtype| graph.tensors.values().any(|tensor| tensor.dtype() == dtype);
+    if has(DType::I8) {
+        "int8"
+    } else if has(DType::F16) {
+        "f16"
+    } else {
+        "f32"
+    }
+}

@@ -1,0 +1,103 @@
+//! Ranges and contradictions that the types of a recipe allow.
+
+use std::ops::RangeInclusive;
+
+use hipflask_distill::loss::WeightedSum;
+use hipflask_distill::optim::{OptimizerSpec, ScheduleSpec};
+
+use super::Recipe;
+use super::parse::Problem;
+
+type Checked = Result<(), Problem>;
+
+/// Fails with the first key that is out of range or contradicts another.
+pub(super) fn check(recipe: &Recipe) -> Checked {
+    let Recipe { teacher, student, distill, quantize, validate, bundle, .. } = recipe;
+    training("teacher", teacher.epochs, teacher.batch_size, teacher.clip_norm)?;
+    steps("teacher", &teacher.optimizer, &teacher.schedule)?;
+    training("distill", distill.epochs, distill.batch_size, distill.clip_norm)?;
+    steps("distill", &distill.optimizer, &distill.schedule)?;
+
+    let network = |table: &str, network: &Option<String>, layers: &Option<Vec<String>>| {
+        if network.is_some() && layers.is_some() {
+            let message = format!("[{table}] has network and layers: keep one of them");
+            return Err(Problem::at(&format!("{table}.layers"), message));
+        }
+        Ok(())
+    };
+    network("teacher", &teacher.network, &teacher.layers)?;
+    network("student", &student.network, &student.layers)?;
+    if teacher.file.is_some() && teacher.data.is_some() {
+        let message = "[teacher] has a file and a table data: a teacher from a file is not trained";
+        return Err(Problem::at("teacher.data", message));
+    }
+    if !(0.0..1.0).contains(&teacher.label_smoothing) {
+        return out_of_range(
+            "teacher.label_smoothing",
+            teacher.label_smoothing,
+            "at least 0 and below 1",
+        );
+    }
+    fraction("teacher.expect_accuracy", teacher.expect_accuracy)?;
+
+    WeightedSum::new(&distill.loss)
+        .map_err(|error| Problem::at("distill.loss", format!("distill.loss: {error}")))?;
+
+    if quantize.calibration.samples == 0 {
+        return out_of_range("quantize.calibration.samples", 0, "at least 1");
+    }
+    if validate.max_drop.is_some_and(|drop| !(0.0..=100.0).contains(&drop)) {
+        let message = "from 0 to 100 percentage points";
+        return out_of_range("validate.max_drop", validate.max_drop.unwrap_or_default(), message);
+    }
+    fraction("validate.min_agreement", validate.min_agreement)?;
+    within("validate.golden", validate.golden, 1..=10_000)?;
+    if bundle.targets.iter().any(|target| target.trim().is_empty()) {
+        let message = "bundle.targets has an empty name: write \"native\" or a target triple";
+        return Err(Problem::at("bundle.targets", message));
+    }
+    Ok(())
+}
+
+fn training(table: &str, epochs: usize, batch_size: usize, clip_norm: Option<f64>) -> Checked {
+    within(&format!("{table}.epochs"), epochs, 1..=100_000)?;
+    within(&format!("{table}.batch_size"), batch_size, 1..=65_536)?;
+    match clip_norm {
+        Some(norm) if !(norm.is_finite() && norm > 0.0) => {
+            out_of_range(&format!("{table}.clip_norm"), norm, "above 0; leave it out for no limit")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn steps(table: &str, optimizer: &OptimizerSpec, schedule: &ScheduleSpec) -> Checked {
+    let at = |key: &str| {
+        let path = format!("{table}.{key}");
+        move |error: hipflask_distill::Error| Problem::at(&path, format!("{path}: {error}"))
+    };
+    optimizer.check().map_err(at("optimizer"))?;
+    schedule.check().map_err(at("schedule"))
+}
+
+fn within(path: &str, value: usize, range: RangeInclusive<usize>) -> Checked {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    out_of_range(path, value, &format!("from {} to {}", range.start(), range.end()))
+}
+
+fn fraction(path: &str, value: Option<f64>) -> Checked {
+    match value {
+        Some(value) if (0.0..=1.0).contains(&value) => Ok(()),
+        Some(value) if (1.0..=100.0).contains(&value) => {
+            let share = value / 100.0;
+            out_of_range(path, value, &format!("a fraction from 0 to 1, as {share}"))
+        }
+        Some(value) => out_of_range(path, value, "a fraction from 0 to 1"),
+        None => Ok(()),
+    }
+}
+
+fn out_of_range(path: &str, value: impl std::fmt::Display, wanted: &str) -> Checked {
+    Err(Problem::at(path, format!("{path} is {value}: it must be {wanted}")))
+}

@@ -1,0 +1,268 @@
+//! The tables and keys of a recipe with their defaults.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use hipflask_distill::data::DataSpec;
+use hipflask_distill::loss::{LossSpec, Temperature};
+use hipflask_distill::optim::{OptimizerSpec, ScheduleSpec};
+use hipflask_quantize::Method;
+use serde::{Deserialize, Serialize};
+
+/// A whole run: data, teacher, student and what is asked of the result.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Recipe {
+    /// Name of the run in reports; the file's name without it.
+    pub name: String,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Samples of the student, and of the teacher unless it has its own.
+    pub data: DataSpec,
+    /// Who teaches.
+    pub teacher: TeacherTable,
+    /// Who learns.
+    pub student: StudentTable,
+    /// How the student learns.
+    pub distill: DistillTable,
+    /// Into which formats the student is converted.
+    pub quantize: QuantizeTable,
+    /// What the result must reach.
+    pub validate: ValidateTable,
+    /// For which boards it is bundled.
+    pub bundle: BundleTable,
+}
+
+/// The teacher: trained here, or read from a file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TeacherTable {
+    /// Named network, as `resnet8`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+    /// Channels of the network's first layer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub width: Option<usize>,
+    /// Units of the hidden layers of an `mlp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hidden: Option<Vec<usize>>,
+    /// The network layer by layer, instead of a name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layers: Option<Vec<String>>,
+    /// File with the trained teacher, looked for beside the recipe, then in `$HIPFLASK_DATA`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+    /// Accuracy below which the teacher is refused, a fraction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expect_accuracy: Option<f64>,
+    /// What bytes 0 and 255 become for the teacher of a file; the data's without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub range: Option<[f32; 2]>,
+    /// Subtracted after that, as in `[data]`; the data's without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mean: Option<Vec<f32>>,
+    /// Divisor after that, as in `[data]`; the data's without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub std: Option<Vec<f32>>,
+    /// Passes over the training samples.
+    pub epochs: usize,
+    /// Samples of a step.
+    pub batch_size: usize,
+    /// Optimizer and its learning rate.
+    pub optimizer: OptimizerSpec,
+    /// How the learning rate changes.
+    pub schedule: ScheduleSpec,
+    /// Share of the target spread over all classes, in `[0, 1)`.
+    pub label_smoothing: f64,
+    /// Largest norm of the gradient; no limit without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f64>,
+    /// Another data set that the teacher is trained on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<DataSpec>,
+}
+
+impl Default for TeacherTable {
+    fn default() -> Self {
+        Self {
+            network: None,
+            width: None,
+            hidden: None,
+            layers: None,
+            file: None,
+            expect_accuracy: None,
+            range: None,
+            mean: None,
+            std: None,
+            epochs: 10,
+            batch_size: 64,
+            optimizer: OptimizerSpec::default(),
+            schedule: ScheduleSpec::default(),
+            label_smoothing: 0.0,
+            clip_norm: None,
+            data: None,
+        }
+    }
+}
+
+/// The student's network.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StudentTable {
+    /// Named network, as `ds-cnn`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+    /// Channels of the network's first layer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub width: Option<usize>,
+    /// Units of the hidden layers of an `mlp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hidden: Option<Vec<usize>>,
+    /// The network layer by layer, instead of a name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layers: Option<Vec<String>>,
+    /// Weights to start from; random ones without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+}
+
+/// The student's training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DistillTable {
+    /// Passes over the training samples.
+    pub epochs: usize,
+    /// Samples of a step.
+    pub batch_size: usize,
+    /// Optimizer and its learning rate.
+    pub optimizer: OptimizerSpec,
+    /// How the learning rate changes.
+    pub schedule: ScheduleSpec,
+    /// Largest norm of the gradient; no limit without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f64>,
+    /// The weighted sum that the student minimises.
+    pub loss: Vec<LossSpec>,
+    /// Whether the same student is also trained on labels only, for comparison.
+    pub control: bool,
+}
+
+impl Default for DistillTable {
+    /// Hinton's loss at temperature 4 with a tenth of cross-entropy.
+    fn default() -> Self {
+        Self {
+            epochs: 10,
+            batch_size: 64,
+            optimizer: OptimizerSpec::default(),
+            schedule: ScheduleSpec::default(),
+            clip_norm: None,
+            loss: vec![
+                LossSpec::Kd { temperature: Temperature::default(), weight: 0.9 },
+                LossSpec::CrossEntropy { weight: 0.1, label_smoothing: 0.0 },
+            ],
+            control: false,
+        }
+    }
+}
+
+/// Conversion for the board.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct QuantizeTable {
+    /// Formats to make.
+    pub to: Vec<Format>,
+    /// How int8 finds its ranges.
+    pub calibration: CalibrationTable,
+}
+
+impl Default for QuantizeTable {
+    fn default() -> Self {
+        Self { to: vec![Format::Int8, Format::F16], calibration: CalibrationTable::default() }
+    }
+}
+
+/// How int8 finds its ranges.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CalibrationTable {
+    /// How a range is chosen.
+    pub method: Method,
+    /// Training samples looked at.
+    pub samples: usize,
+}
+
+impl Default for CalibrationTable {
+    fn default() -> Self {
+        Self { method: Method::default(), samples: 512 }
+    }
+}
+
+/// What the result must reach: these set the exit code.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ValidateTable {
+    /// Most percentage points of accuracy below the teacher.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_drop: Option<f64>,
+    /// Least share of samples with the teacher's class, a fraction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_agreement: Option<f64>,
+    /// Test samples recorded with their exact answers for the board.
+    pub golden: usize,
+}
+
+impl Default for ValidateTable {
+    fn default() -> Self {
+        Self { max_drop: None, min_agreement: None, golden: 32 }
+    }
+}
+
+/// Bundles for boards.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BundleTable {
+    /// Target triples; `native` is this machine.
+    pub targets: Vec<String>,
+}
+
+impl Default for BundleTable {
+    fn default() -> Self {
+        Self { targets: vec!["native".into()] }
+    }
+}
+
+/// A format for the board.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// 8-bit integers, weights per channel.
+    Int8,
+    /// 16-bit float weights, computed in 32 bits.
+    F16,
+}
+
+impl Format {
+    /// The name in recipes, options and file names.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Int8 => "int8",
+            Self::F16 => "f16",
+        }
+    }
+}
+
+impl Default for Recipe {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            seed: 42,
+            data: DataSpec::default(),
+            teacher: TeacherTable::default(),
+            student: StudentTable::default(),
+            distill: DistillTable::default(),
+            quantize: QuantizeTable::default(),
+            validate: ValidateTable::default(),
+            bundle: BundleTable::default(),
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The stages of a run, each usable alone: every command is made of them.
+
+pub mod convert;
+pub mod folder;
+pub mod golden;
+pub mod measure;
+pub mod monitor;
+pub mod run;
+pub mod samples;
+pub mod student;
+pub mod teacher;
+pub mod validate;

@@ -1,0 +1,113 @@
+//! One run of a recipe: its data, its device, its folder, and the training in it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use hipflask_distill::data::{DataSet, DataSpec, Places};
+use hipflask_distill::device::{self, Device};
+use hipflask_distill::teacher::Teacher;
+use hipflask_distill::trainer::{Files, TrainSpec, Training, train};
+use hipflask_runtime::graph::Graph;
+
+use super::folder::RunFolder;
+use super::monitor::TrainingMonitor;
+use crate::args::RunArgs;
+use crate::progress::Progress;
+use crate::recipe::Recipe;
+
+/// What every stage of a run needs.
+pub struct Run {
+    /// The recipe, after `--set` and `--seed`.
+    pub recipe: Recipe,
+    /// Where the files that it names are looked for.
+    pub places: Places,
+    /// Where networks are trained.
+    pub device: Device,
+    /// Where results go.
+    pub folder: RunFolder,
+    /// Whether to go on from checkpoints.
+    pub resume: bool,
+    /// Progress on stderr.
+    pub progress: Progress,
+}
+
+impl Run {
+    /// The run that the flags ask for; `recipe` is the built-in one without a path.
+    pub fn new(recipe: Option<&Path>, args: &RunArgs, progress: Progress) -> Result<Self> {
+        let places = Recipe::places(recipe);
+        let mut recipe = Recipe::load(recipe, &args.set)?;
+        recipe.seed = args.seed.unwrap_or(recipe.seed);
+        let folder = args.out.clone().unwrap_or_else(|| Path::new("out").join(&recipe.name));
+        Ok(Self {
+            device: device::choose(&args.device)?,
+            folder: RunFolder::new(folder),
+            resume: args.resume,
+            recipe,
+            places,
+            progress,
+        })
+    }
+
+    /// The same run under another seed, in a folder of its own within this one's.
+    #[must_use]
+    pub fn with_seed(&self, seed: u64) -> Self {
+        let recipe = Recipe { seed, ..self.recipe.clone() };
+        Self {
+            recipe,
+            places: self.places.clone(),
+            device: self.device.clone(),
+            folder: RunFolder::new(self.folder.file(&format!("seed-{seed}"))),
+            resume: self.resume,
+            progress: self.progress,
+        }
+    }
+
+    /// The student's data set, or the one that `spec` declares.
+    pub fn data(&self, spec: Option<&DataSpec>) -> Result<DataSet> {
+        Ok(DataSet::open(spec.unwrap_or(&self.recipe.data), &self.places, self.recipe.seed)?)
+    }
+
+    /// The file that the recipe names: beside it, then in `$HIPFLASK_DATA`.
+    pub fn locate(&self, key: &str, name: &Path) -> Result<PathBuf> {
+        let folders = [&self.places.beside, &self.places.shared].into_iter().flatten();
+        let mut candidates: Vec<PathBuf> = folders.map(|folder| folder.join(name)).collect();
+        if candidates.is_empty() {
+            candidates.push(name.into());
+        }
+        if let Some(found) = candidates.iter().find(|path| path.is_file()) {
+            return Ok(found.clone());
+        }
+        let tried: Vec<String> = candidates.iter().map(|p| p.display().to_string()).collect();
+        bail!("{key}: {} is not there; looked for {}", name.display(), tried.join(", then "))
+    }
+
+    /// Trains `graph` as `role`; its metrics and checkpoints go to the run's folder.
+    pub fn train(
+        &self,
+        role: &str,
+        graph: &Graph,
+        data: &DataSet,
+        teacher: Option<&dyn Teacher>,
+        spec: &TrainSpec,
+    ) -> Result<Graph> {
+        let (checkpoint, metrics) = (self.folder.checkpoint(role), self.folder.metrics(role));
+        let files = Files {
+            checkpoint: Some(&checkpoint),
+            metrics: Some(&metrics),
+            resume: self.resume,
+            every: None,
+        };
+        let training = Training {
+            role,
+            graph,
+            data,
+            teacher,
+            spec,
+            seed: self.recipe.seed,
+            device: &self.device,
+            files,
+        };
+        train(&training, &mut TrainingMonitor::new(role, &self.progress))
+            .with_context(|| self.recipe.name.clone())
+    }
+}

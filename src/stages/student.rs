@@ -1,0 +1,112 @@
+//! The student: distilled from the teacher, and its control, which has the labels only.
+
+use anyhow::{Context, Result, bail};
+use hipflask_distill::data::DataSet;
+use hipflask_distill::network::NetworkSpec;
+use hipflask_distill::teacher::load_weights;
+use hipflask_distill::trainer::TrainSpec;
+use hipflask_runtime::format::{Card, ModelFile};
+use hipflask_runtime::graph::Graph;
+use hipflask_runtime::{Model, file::write_atomically};
+
+use super::measure::measure;
+use super::run::Run;
+use super::samples::Samples;
+use super::teacher::Scored;
+use crate::report::model::ModelReport;
+
+/// The student before training.
+pub fn initial(run: &Run, data: &DataSet) -> Result<Graph> {
+    run.recipe.require_student()?;
+    let table = &run.recipe.student;
+    let spec = NetworkSpec {
+        network: table.network.clone(),
+        width: table.width,
+        hidden: table.hidden.clone(),
+        layers: table.layers.clone(),
+    };
+    let graph = spec.build(data.shape(), data.classes, run.recipe.seed).context("[student]")?;
+    match &table.file {
+        Some(file) => Ok(load_weights(&run.locate("student.file", file)?, &graph)?),
+        None => Ok(graph),
+    }
+}
+
+/// The recipe's budget and objective for the student.
+pub fn spec(run: &Run) -> TrainSpec {
+    let table = &run.recipe.distill;
+    TrainSpec {
+        epochs: table.epochs,
+        batch_size: table.batch_size,
+        optimizer: table.optimizer,
+        schedule: table.schedule.clone(),
+        clip_norm: table.clip_norm,
+        loss: table.loss.clone(),
+    }
+}
+
+/// Trains the student from `teacher`; writes and measures `student-f32.safetensors`.
+pub fn distill(
+    run: &Run,
+    data: &DataSet,
+    teacher: Option<&Scored>,
+) -> Result<(Graph, ModelReport)> {
+    let initial = initial(run, data)?;
+    let by = teacher.map(|t| t.teacher.as_ref());
+    let graph = run.train("student", &initial, data, by, &spec(run))?;
+    let report = write(run, data, "student", "f32", &graph, teacher)?;
+    Ok((graph, report))
+}
+
+/// Where the recipe asks for it, trains the same student from the same weights with the same budget
+/// on labels only.
+pub fn control(run: &Run, data: &DataSet, teacher: Option<&Scored>) -> Result<Option<ModelReport>> {
+    if !run.recipe.distill.control {
+        return Ok(None);
+    }
+    if data.train.labels.is_none() {
+        bail!(
+            "distill.control: the control learns from labels, the training data has none: set \
+             control = false"
+        );
+    }
+    let graph = run.train("control", &initial(run, data)?, data, None, &spec(run).labels_only())?;
+    write(run, data, "control", "f32", &graph, teacher).map(Some)
+}
+
+/// Measures `graph` on the test samples by the runtime, and writes it with its figures.
+pub fn write(
+    run: &Run,
+    data: &DataSet,
+    role: &str,
+    format: &str,
+    graph: &Graph,
+    teacher: Option<&Scored>,
+) -> Result<ModelReport> {
+    let path = match role {
+        "control" => run.folder.control(),
+        _ => run.folder.student(format),
+    };
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let samples = Samples::new(&data.test, &data.preprocess);
+    let model = Model::from_graph(graph.clone())?;
+    let mut report = measure(&model, &name, &samples, teacher.map(|t| &t.logits))?;
+    let figures = [
+        ("accuracy", report.scores.accuracy),
+        ("agreement", report.scores.agreement),
+        ("kl", report.scores.kl),
+    ];
+    let card = Card {
+        task: "classification".into(),
+        dataset: run.recipe.data.name(),
+        labels: data.class_names.clone(),
+        teacher: teacher.filter(|_| role == "student").map(Scored::card),
+        metrics: figures.into_iter().filter_map(|(n, v)| Some((n.to_string(), v?))).collect(),
+        licence: String::new(),
+    };
+    let preprocess = Some(data.preprocess.clone());
+    let bytes = ModelFile { graph: graph.clone(), preprocess, card }.to_bytes();
+    write_atomically(&path, &bytes)?;
+    report.bytes = bytes.len() as u64;
+    Ok(report)
+}

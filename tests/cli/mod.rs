@@ -1,0 +1,7 @@
+//! One file a command.
+
+mod bench;
+mod errors;
+mod help;
+mod inspect;
+mod predict;
