@@ -11,8 +11,8 @@ pub fn write(report: &Report, out: &mut dyn Write) -> Result<()> {
     let data = &report.data;
     writeln!(
         out,
-        "{}: {} test samples of {} ({} for training)\n",
-        report.name, data.test, data.name, data.train
+        "{}: {}; {} test samples, {} for training\n",
+        report.name, data.name, data.test, data.train
     )?;
     writeln!(
         out,

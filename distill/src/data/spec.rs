@@ -81,13 +81,19 @@ impl DataSpec {
         Preprocess { range: self.range, mean: self.mean.clone(), std: self.std.clone() }
     }
 
-    /// A short name of the data set: the folder's, or `digits`.
+    /// A short name of the data set: its folders', or `digits`.
     pub fn name(&self) -> String {
-        let folder = self.root.as_deref().and_then(Path::file_name);
-        let first = self.train.first().or(self.test.first()).and_then(|file| file.file_stem());
-        match self.format {
-            DataFormat::Digits => "digits".into(),
-            DataFormat::Idx => folder.or(first).unwrap_or_default().to_string_lossy().into_owned(),
+        if self.format == DataFormat::Digits {
+            return "digits".into();
+        }
+        let folder = |file: &PathBuf| {
+            let path = self.root.as_deref().unwrap_or(Path::new("")).join(file);
+            let name = path.parent().and_then(Path::file_name).or(path.file_stem());
+            name.unwrap_or_default().to_string_lossy().into_owned()
+        };
+        match (self.train.first().map(folder), self.test.first().map(folder)) {
+            (Some(train), Some(test)) if train != test => format!("{train}, tested on {test}"),
+            (train, test) => train.or(test).unwrap_or_default(),
         }
     }
 

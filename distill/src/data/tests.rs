@@ -162,6 +162,21 @@ fn idx_files_are_found_beside_the_recipe_then_in_the_shared_folder() {
 }
 
 #[test]
+fn a_data_set_is_called_by_its_folders() {
+    let spec = |root: &str, train: &str, test: &str| DataSpec {
+        format: DataFormat::Idx,
+        root: (!root.is_empty()).then(|| root.into()),
+        train: vec![train.into()],
+        test: vec![test.into()],
+        ..DataSpec::default()
+    };
+    assert_eq!(DataSpec::default().name(), "digits");
+    assert_eq!(spec("data/mnist", "a.gz", "b.gz").name(), "mnist");
+    assert_eq!(spec("", "fashion/a.gz", "mnist/b.gz").name(), "fashion, tested on mnist");
+    assert_eq!(spec("", "train.gz", "train.gz").name(), "train");
+}
+
+#[test]
 fn unlabelled_data_needs_class_names() {
     let (folder, mut spec) = small_set();
     spec.train.truncate(1);
