@@ -53,6 +53,9 @@ pub fn write(report: &Report, out: &mut dyn Write) -> Result<()> {
             )?;
         }
     }
+    if !report.gates.is_empty() {
+        writeln!(out)?;
+    }
     for gate in &report.gates {
         writeln!(out, "{} {}", if gate.passed { "passed:" } else { "FAILED:" }, gate.text)?;
     }
