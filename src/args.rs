@@ -1,5 +1,6 @@
 //! The command line's types and help texts; no logic.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -199,10 +200,10 @@ pub struct ValidateArgs {
     #[command(flatten)]
     pub data: DataArgs,
     /// Gate: most percentage points of accuracy below the teacher
-    #[arg(long, value_name = "POINTS")]
+    #[arg(long, value_name = "POINTS", value_parser = points)]
     pub max_drop: Option<f64>,
     /// Gate: least share of samples with the teacher's class, from 0 to 1
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", value_parser = share)]
     pub min_agreement: Option<f64>,
     /// Test samples to measure on [default: all]
     #[arg(long, value_name = "N")]
@@ -295,6 +296,19 @@ pub struct BundleArgs {
     /// Teacher whose classes are recorded too
     #[arg(long, value_name = "FILE")]
     pub teacher: Option<PathBuf>,
+}
+
+fn points(text: &str) -> Result<f64, String> {
+    number(text, 0.0..=100.0, "percentage points from 0 to 100")
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    number(text, 0.0..=1.0, "a fraction from 0 to 1, as 0.95")
+}
+
+fn number(text: &str, range: RangeInclusive<f64>, wanted: &str) -> Result<f64, String> {
+    let value = text.parse().ok().filter(|value| range.contains(value));
+    value.ok_or_else(|| format!("it must be {wanted}"))
 }
 
 fn positive() -> clap::builder::RangedU64ValueParser {
