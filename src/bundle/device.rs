@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::progress::Progress;
+
 /// The target that this program was built for.
 pub const NATIVE: &str = env!("HIPFLASK_TARGET");
 
@@ -18,7 +20,7 @@ pub fn name(target: &str) -> &str {
 }
 
 /// The path of a device binary for `target`, which must be the native one for now.
-pub fn find(target: &str) -> Result<PathBuf> {
+pub fn find(target: &str, progress: &Progress) -> Result<PathBuf> {
     if name(target) != NATIVE {
         bail!(
             "target {target}: cross-compiled bundles are not supported yet, only {NATIVE}; build \
@@ -28,6 +30,7 @@ pub fn find(target: &str) -> Result<PathBuf> {
     }
     let source = Path::new(env!("CARGO_MANIFEST_DIR"));
     if source.join("runtime").join("Cargo.toml").is_file() {
+        progress.line("bundle: building the device binary with cargo");
         return build(source).or_else(|error| beside_this_program().ok_or(error));
     }
     beside_this_program().with_context(|| {

@@ -12,6 +12,7 @@ use crate::args::{BundleArgs, Common};
 use crate::bundle;
 use crate::files::FolderLock;
 use crate::outcome::Outcome;
+use crate::progress::Progress;
 use crate::recipe::Recipe;
 use crate::stages::golden;
 use crate::stages::samples::Samples;
@@ -32,7 +33,7 @@ pub fn run(args: &BundleArgs, common: &Common, out: &mut dyn Write) -> Result<Ou
             .with_context(|| format!("{}: the golden samples cannot be read", path.display()))?,
         None => record(args, &model)?,
     };
-    let binary = bundle::device::find(&args.target)?;
+    let binary = bundle::device::find(&args.target, &Progress::new(common))?;
     let folder = args.out.clone().unwrap_or_else(|| {
         args.model.with_file_name(format!("bundle-{}", bundle::device::name(&args.target)))
     });

@@ -36,10 +36,8 @@ pub fn run(args: &ShipArgs, common: &Common, out: &mut dyn Write) -> Result<Outc
     let _lock = FolderLock::take(run.folder.root())?;
     // Before hours of training rather than after them.
     let targets = run.recipe.bundle.targets.iter();
-    let binaries = targets.map(|target| {
-        progress.detail(&format!("device binary for {target}"));
-        Ok((target.clone(), bundle::device::find(target)?))
-    });
+    let binaries =
+        targets.map(|target| Ok((target.clone(), bundle::device::find(target, &progress)?)));
     let binaries: Vec<(String, PathBuf)> = binaries.collect::<Result<_>>()?;
     let report = match args.seeds {
         None | Some(1) => ship(&run, &binaries)?,
