@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde::Serialize;
 
 use super::print_json;
@@ -31,9 +31,14 @@ pub fn run(args: &DistillArgs, common: &Common, out: &mut dyn Write) -> Result<O
     let data = run.data(None)?;
     student::initial(&run, &data)?;
     let trained = run.folder.teacher();
+    // Its file may be an earlier one's as long as its checkpoint may not be at the end.
+    let in_training = run.resume && run.folder.checkpoint("teacher").is_file();
     if let Some(file) = &args.teacher {
+        if !file.is_file() {
+            bail!("--teacher {}: there is no such file", file.display());
+        }
         run.recipe.teacher.file = Some(std::path::absolute(file)?);
-    } else if run.recipe.teacher.file.is_none() && !run.resume && trained.is_file() {
+    } else if run.recipe.teacher.file.is_none() && !in_training && trained.is_file() {
         run.recipe.teacher.file = Some(std::path::absolute(&trained)?);
     }
     let needs_teacher = run.recipe.needs_teacher();

@@ -133,17 +133,28 @@ pub fn open(
 pub fn obtain(run: &Run, data: &DataSet) -> Result<Scored> {
     let table = &run.recipe.teacher;
     run.recipe.require_teacher()?;
+    let mut name = None;
     let teacher = match &table.file {
         Some(file) => {
             let path = run.locate("teacher.file", file)?;
+            if same_file(&path, &run.folder.teacher()) {
+                // The same student, to the byte, whether its teacher was trained now or before.
+                name =
+                    declared(table, data.shape(), data.classes, run.recipe.seed)?.map(|g| g.name);
+            }
             run.progress.line(&format!("teacher: reading {}", path.display()));
             open(&path, &run.recipe, data, &run.device)?
         }
         None => Box::new(train(run, data)?),
     };
-    let scored = Scored::new(teacher, data)?;
+    let mut scored = Scored::new(teacher, data)?;
+    scored.report.name = name.unwrap_or(scored.report.name);
     scored.check(table.expect_accuracy, data.classes)?;
     Ok(scored)
+}
+
+fn same_file(a: &Path, b: &Path) -> bool {
+    a.canonicalize().ok().zip(b.canonicalize().ok()).is_some_and(|(a, b)| a == b)
 }
 
 /// Trains the declared teacher on its own data, or on the student's.
