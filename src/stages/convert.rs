@@ -1,6 +1,6 @@
 //! From the trained f32 student to f16 and int8.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use hipflask_quantize::{Calibrator, Method, prepare, to_f16, to_int8};
 use hipflask_runtime::graph::Graph;
 
@@ -22,6 +22,12 @@ pub fn convert(student: &Graph, format: Format, calibration: &Calibration<'_>) -
     match format {
         Format::F16 => to_f16(student).context("f16"),
         Format::Int8 => {
+            if calibration.samples.is_empty() {
+                bail!(
+                    "calibration: no samples were given: int8 finds its ranges on training samples: \
+                     name files in data.train"
+                );
+            }
             let prepared = prepare(student)?;
             let mut calibrator = Calibrator::new(&prepared, calibration.method)?;
             for index in calibration.samples.spread(calibration.count) {

@@ -117,7 +117,7 @@ impl<'a> Stepper<'a> {
         };
         let message = format!(
             "{what} became {found} at epoch {}, step {} of {}: training stopped; {kept}lower \
-             optimizer.lr (now {}) or set clip_norm",
+             optimizer.lr (now {:?}) or set clip_norm",
             epoch + 1,
             step + 1,
             self.steps_per_epoch,
