@@ -1,5 +1,6 @@
 //! A temporary folder in which the program runs, and small models to run it on.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -12,7 +13,9 @@ use tempfile::TempDir;
 
 /// A folder of its own for a test.
 pub(crate) struct Workdir {
-    folder: TempDir,
+    folder: PathBuf,
+    /// Removes the folder at the end.
+    _temporary: Option<TempDir>,
 }
 
 /// What the program said.
@@ -25,26 +28,50 @@ pub(crate) struct Output {
 
 impl Workdir {
     pub(crate) fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
+        let temporary = tempfile::tempdir().unwrap();
+        Self { folder: temporary.path().into(), _temporary: Some(temporary) }
+    }
+
+    /// A folder that several tests read: empty now, and left when they end.
+    pub(crate) fn shared(name: &str) -> Self {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder).unwrap();
+        }
+        std::fs::create_dir_all(&folder).unwrap();
+        Self { folder, _temporary: None }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.folder.join(name)
     }
 
     pub(crate) fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
         std::fs::write(self.path(name), bytes).unwrap();
     }
 
+    pub(crate) fn read(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.path(name)).unwrap()
+    }
+
+    /// The program, to be run in the folder.
+    pub(crate) fn command(&self) -> Command {
+        program(&self.folder)
+    }
+
     /// Runs the program in the folder; `HIPFLASK_DATA` is kept, all else that changes output is not.
     pub(crate) fn run(&self, args: &[&str]) -> Output {
-        let mut command = program(self.folder.path());
-        let output = command.args(args).output().unwrap();
-        Output {
-            code: output.status.code().unwrap(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+        run(self.command().args(args))
+    }
+
+    /// Runs the program without progress when it must refuse its input: exit code 2, nothing on
+    /// stdout, one paragraph on stderr, which this gives.
+    pub(crate) fn refused(&self, args: &[&str]) -> String {
+        let Output { code, stdout, stderr } = self.run(&[args, &["-q"]].concat());
+        assert_eq!((code, stdout.as_str()), (2, ""), "{args:?}: {stderr}");
+        let paragraph = stderr.strip_suffix('\n').unwrap();
+        assert!(paragraph.starts_with("error: ") && !paragraph.contains('\n'), "{stderr}");
+        paragraph.into()
     }
 
     /// As [`Workdir::run`], when it must succeed; gives stdout.
@@ -67,6 +94,62 @@ pub(crate) fn snapshot(name: &str, text: &str) {
         { snapshot_path => "snapshots", prepend_module_to_snapshot => false, omit_expression => true },
         { insta::assert_snapshot!(name, text) }
     );
+}
+
+/// Runs `command` to its end.
+pub(crate) fn run(command: &mut Command) -> Output {
+    let output = command.output().unwrap();
+    Output {
+        code: output.status.code().unwrap(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// The number at `path`, as `students.int8.accuracy`, of a JSON document.
+pub(crate) fn number(document: &serde_json::Value, path: &str) -> f64 {
+    let found = document.pointer(&format!("/{}", path.replace('.', "/")));
+    found.and_then(serde_json::Value::as_f64).unwrap_or_else(|| panic!("{path} in {document}"))
+}
+
+/// The files in `folder` and below by relative name, without those whose name starts with a dot.
+pub(crate) fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let (path, name) = entry.map(|e| (e.path(), e.file_name())).unwrap();
+        let name = name.into_string().unwrap();
+        if path.is_dir() {
+            found.extend(files(&path).into_iter().map(|(n, b)| (format!("{name}/{n}"), b)));
+        } else if !name.starts_with('.') {
+            found.insert(name, std::fs::read(path).unwrap());
+        }
+    }
+    found
+}
+
+/// An IDX file of bytes (LeCun's MNIST page).
+pub(crate) fn idx(dims: &[usize], data: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0, 0, 8, dims.len() as u8];
+    bytes.extend(dims.iter().flat_map(|&size| (size as u32).to_be_bytes()));
+    [&bytes, data].concat()
+}
+
+/// `count` square images that all differ.
+pub(crate) fn idx_images(count: usize, side: usize) -> Vec<u8> {
+    let pixels: Vec<u8> = (0..count * side * side).map(|i| (i * i / 7 % 251) as u8).collect();
+    idx(&[count, side, side], &pixels)
+}
+
+/// `count` labels: 0 to 9, again and again.
+pub(crate) fn idx_labels(count: usize) -> Vec<u8> {
+    let labels: Vec<u8> = (0..count).map(|i| (i % 10) as u8).collect();
+    idx(&[count], &labels)
+}
+
+/// Says that `test` proved nothing here.
+#[expect(clippy::print_stderr, reason = "a skip is not a pass")]
+pub(crate) fn skipped(test: &str, why: &str) {
+    eprintln!("skipped: {test}: {why}");
 }
 
 /// The program, to be run in `folder`.

@@ -1,7 +1,14 @@
-//! One file a command.
+//! One file a command, and what concerns several.
 
+mod bad_input;
 mod bench;
+mod bundle;
 mod errors;
 mod help;
 mod inspect;
 mod predict;
+mod quantize;
+mod resume;
+mod seed;
+mod ship;
+mod validate;

@@ -1,0 +1,101 @@
+//! Bundles: complete, and with a proof that notices a single flipped bit.
+
+use std::path::Path;
+use std::process::Command;
+
+use hipflask_runtime::Model;
+use sha2::{Digest, Sha256};
+
+use crate::runs::{digits, small};
+use crate::util::{Output, Workdir, files, run};
+
+/// `./hipflask-run verify` in the folder `bundle`.
+fn verify(bundle: &Path) -> Output {
+    let mut command = Command::new(bundle.join("hipflask-run"));
+    command.current_dir(bundle).env_remove("HIPFLASK_ISA");
+    run(command.args(["verify", "model.safetensors", "golden.safetensors"]))
+}
+
+#[test]
+fn the_digits_bundle_proves_itself() {
+    let output = verify(&digits().path("out/digits/bundle"));
+    assert_eq!(output.code, 0, "{output:?}");
+    assert!(output.stdout.starts_with("passed: 32 of 32 samples bits equal on "), "{output:?}");
+}
+
+#[test]
+fn the_bundles_checksums_are_those_of_its_files() {
+    let bundle = files(&digits().path("out/digits/bundle"));
+    let sums = String::from_utf8(bundle["SHA256SUMS"].clone()).unwrap();
+    let mut named = Vec::new();
+    for line in sums.lines() {
+        let (sum, name) = line.split_once("  ").unwrap();
+        let digits: Vec<char> = sum.chars().collect();
+        let byte = |pair: &[char]| u8::from_str_radix(&String::from_iter(pair), 16).unwrap();
+        let promised: Vec<u8> = digits.chunks(2).map(byte).collect();
+        assert_eq!(promised, Sha256::digest(&bundle[name]).as_slice(), "{name}");
+        named.push(name);
+    }
+    named.sort_unstable();
+    let others: Vec<_> = bundle.keys().filter(|name| *name != "SHA256SUMS").collect();
+    assert_eq!(named, others);
+    let folder = digits().path("out/digits");
+    let file = |name: &str| std::fs::read(folder.join(name)).unwrap();
+    assert!(bundle["model.safetensors"] == file("student-int8.safetensors"));
+    assert!(bundle["golden.safetensors"] == file("golden.safetensors"));
+}
+
+#[test]
+fn one_flipped_bit_of_the_model_is_noticed() {
+    let workdir = Workdir::new();
+    for (name, bytes) in files(&digits().path("out/digits/bundle")) {
+        workdir.write(&name, bytes);
+    }
+    let source = digits().path("out/digits/bundle/hipflask-run");
+    std::fs::copy(source, workdir.path("hipflask-run")).unwrap();
+    let whole = workdir.read("model.safetensors");
+    let folder = workdir.path("");
+    assert_eq!(verify(&folder).code, 0);
+    // The length of the header, its first byte, and two bytes of every tensor.
+    let mut places = vec![0, 8];
+    let model = Model::open(workdir.path("model.safetensors")).unwrap();
+    for tensor in model.graph().tensors.values() {
+        let bytes = tensor.bytes();
+        let start = whole.windows(bytes.len()).position(|window| window == bytes).unwrap();
+        places.extend([start, start + bytes.len() / 2]);
+    }
+    for place in places {
+        let mut flipped = whole.clone();
+        flipped[place] ^= 1;
+        workdir.write("model.safetensors", flipped);
+        let output = verify(&folder);
+        assert_ne!(output.code, 0, "byte {place}: {output:?}");
+        assert!(!output.stdout.starts_with("passed"), "byte {place}: {output:?}");
+    }
+}
+
+#[test]
+fn a_bundle_of_an_f32_student_is_verified_within_a_tolerance() {
+    let workdir = Workdir::new();
+    let path = |name: &str| small().path(name).display().to_string();
+    let document = workdir.json(&[
+        "bundle",
+        &path("out/student-f32.safetensors"),
+        "--data",
+        &path("small.toml"),
+        "--teacher",
+        &path("out/teacher.safetensors"),
+        "--samples",
+        "10",
+        "--out",
+        "board",
+    ]);
+    let written = files(&workdir.path("board"));
+    let bytes: usize = written.values().map(Vec::len).sum();
+    assert_eq!(document["bytes"], bytes);
+    assert_eq!(document["folder"], "board");
+    let output = verify(&workdir.path("board"));
+    assert_eq!(output.code, 0, "{output:?}");
+    let expected = "passed: 10 of 10 samples within tolerance on ";
+    assert!(output.stdout.starts_with(expected), "{output:?}");
+}
