@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use hipflask_distill::device::Device;
 use hipflask_runtime::Model;
 use serde::Serialize;
@@ -56,6 +56,9 @@ pub fn run(args: &BundleArgs, common: &Common, out: &mut dyn Write) -> Result<Ou
 
 /// Golden samples from the test samples of `--data`.
 fn record(args: &BundleArgs, model: &Model) -> Result<Vec<u8>> {
+    if args.samples == Some(0) {
+        bail!("--samples 0: golden samples prove nothing without any: give at least 1");
+    }
     let recipe = Recipe::load(args.data.data.as_deref(), &args.data.set)?;
     let data = open_data(&args.data, &recipe)?;
     let samples = Samples::new(&data.test, model.preprocess().unwrap_or(&data.preprocess));

@@ -8,6 +8,7 @@ use hipflask_distill::device::{self, Device};
 use hipflask_distill::teacher::Teacher;
 use hipflask_distill::trainer::{Files, TrainSpec, Training, train};
 use hipflask_runtime::graph::Graph;
+use hipflask_runtime::kernels::Isa;
 
 use super::folder::RunFolder;
 use super::monitor::TrainingMonitor;
@@ -34,6 +35,8 @@ pub struct Run {
 impl Run {
     /// The run that the flags ask for; `recipe` is the built-in one without a path.
     pub fn new(recipe: Option<&Path>, args: &RunArgs, progress: Progress) -> Result<Self> {
+        // A wrong HIPFLASK_ISA should fail before hours of training, not at the first measurement.
+        Isa::from_env()?;
         let places = Recipe::places(recipe);
         let mut recipe = Recipe::load(recipe, &args.set)?;
         recipe.seed = args.seed.unwrap_or(recipe.seed);
