@@ -4,7 +4,7 @@ use std::fs::File;
 use std::time::Instant;
 
 use crate::runs::{SMALL, copy_of_small, small};
-use crate::util::{Workdir, idx, idx_images, idx_labels, skipped};
+use crate::util::{Workdir, idx, idx_images, idx_labels, run, skipped};
 
 /// A folder with 40 images of 8×8 and their labels, and a recipe for them.
 fn with_files() -> Workdir {
@@ -195,6 +195,24 @@ fn devices_that_are_not_there_are_named_with_the_choices() {
     if cfg!(not(feature = "metal")) {
         assert_says(&with("metal"), &["device \"metal\"", "--features metal"]);
     }
+}
+
+#[test]
+fn an_unknown_instruction_set_is_refused_before_anything_is_trained() {
+    let workdir = copy_of_small();
+    for args in [
+        &["ship", "small.toml", "--out", "new"][..],
+        &["distill", "small.toml", "--out", "new"],
+        &["validate", "out/student-int8.safetensors"],
+        &["bench", "out/student-int8.safetensors"],
+    ] {
+        let output = run(workdir.command().args(args).env("HIPFLASK_ISA", "sse9"));
+        assert_eq!((output.code, output.stdout.as_str()), (2, ""), "{output:?}");
+        let expected =
+            "error: HIPFLASK_ISA: there is no instruction set \"sse9\"; available here: ";
+        assert!(output.stderr.starts_with(expected), "{output:?}");
+    }
+    assert!(!workdir.path("new").exists());
 }
 
 #[test]

@@ -94,6 +94,9 @@ fn a_bundle_of_an_f32_student_is_verified_within_a_tolerance() {
     let bytes: usize = written.values().map(Vec::len).sum();
     assert_eq!(document["bytes"], bytes);
     assert_eq!(document["folder"], "board");
+    let student = path("out/student-f32.safetensors");
+    let error = workdir.refused(&["bundle", &student, "--samples", "0", "--out", "none"]);
+    assert!(error.contains("--samples 0") && !workdir.path("none").exists(), "{error}");
     let output = verify(&workdir.path("board"));
     assert_eq!(output.code, 0, "{output:?}");
     let expected = "passed: 10 of 10 samples within tolerance on ";

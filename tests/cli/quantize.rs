@@ -90,6 +90,8 @@ fn calibration_without_samples_is_refused() {
     let args = ["quantize", "out/student-f32.safetensors", "--data", "test.toml"];
     let error = workdir.refused(&args);
     assert!(error.contains("no samples were given") && error.contains("data.train"), "{error}");
+    let error = workdir.refused(&["quantize", args[1], "--set", "data.limit=0"]);
+    assert!(error.contains("data.limit"), "{error}");
     // f16 needs none.
     workdir.ok(&[&args[..], &["--to", "f16", "--out", "q", "-q"]].concat());
 }
