@@ -36,9 +36,6 @@ pub fn write(report: &Report, out: &mut dyn Write) -> Result<()> {
         )?;
     }
     per_class(report, out)?;
-    if !report.gates.is_empty() && report.seeds.is_none() {
-        writeln!(out)?;
-    }
     if let Some(seeds) = &report.seeds {
         writeln!(out, "\nAccuracy over seeds {:?}, mean ± standard deviation:", seeds.seeds)?;
         for line in &seeds.accuracy {

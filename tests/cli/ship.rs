@@ -89,7 +89,12 @@ fn every_file_is_written_and_the_table_names_every_model() {
         ]
     );
     let table = String::from_utf8(digits().read("stdout")).unwrap();
-    for start in ["digits: 360 test samples", "teacher ", "control f32 ", "student int8 "] {
+    for start in [
+        "digits: digits; 360 test samples, 1437 for training",
+        "teacher ",
+        "control f32 ",
+        "student int8 ",
+    ] {
         assert!(table.lines().any(|line| line.starts_with(start)), "{start:?} in\n{table}");
     }
     assert!(table.ends_with("\nResults are in out/digits\n"), "{table}");
