@@ -322,12 +322,23 @@ fn softmax_of_infinities_and_one_class() {
 #[test]
 #[cfg(all(target_arch = "x86_64", feature = "std"))]
 fn the_tests_ran_every_instruction_set_of_this_cpu() {
-    let ran: Vec<&str> = Isa::available().map(Isa::name).collect();
     let has_avx2 = std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma");
-    let expected: &[&str] = if has_avx2 { &["scalar", "avx2"] } else { &["scalar"] };
-    assert_eq!(ran, expected);
+    let has_vnni = std::is_x86_feature_detected!("avx512bw")
+        && std::is_x86_feature_detected!("avx512dq")
+        && std::is_x86_feature_detected!("avx512vl")
+        && std::is_x86_feature_detected!("avx512vbmi")
+        && std::is_x86_feature_detected!("avx512vnni");
+    let mut expected = alloc::vec!["scalar"];
     if has_avx2 {
-        assert_eq!(gemm::int8::tile(Isa::Avx2).k_group, 2, "the int8 tile is the portable one");
+        expected.push("avx2");
+        assert_eq!(gemm::int8::tile(Isa::Avx2).k_group, 4, "the int8 tile is the portable one");
         assert_eq!(depthwise::int8(Isa::Avx2).tap_group, 2, "the kernel is the portable one");
     }
+    if has_avx2 && has_vnni {
+        expected.push("avx512vnni");
+        assert_eq!(gemm::int8::tile(Isa::Avx512Vnni).nr, 64, "the int8 tile is another's");
+        assert_eq!(depthwise::int8(Isa::Avx512Vnni).block, 64, "the kernel is another's");
+    }
+    let ran: Vec<&str> = Isa::available().map(Isa::name).collect();
+    assert_eq!(ran, expected);
 }

@@ -209,3 +209,33 @@ fn saturating_sums_stay_exact() {
         assert_eq!(y, [100; 17], "{isa}");
     }
 }
+
+#[test]
+fn multipliers_too_large_for_an_i32_saturate() {
+    for (groups, multiplier) in [(1, 1e5), (16, 1e5), (1, 3e38), (16, 3e38)] {
+        let kernel = [1 + groups / 8; 2];
+        let shape = ConvShape {
+            in_h: 5,
+            in_w: 5,
+            out_h: 5,
+            out_w: 5,
+            kernel,
+            groups,
+            ..ConvShape::linear(16, 16)
+        };
+        let mut noise = Noise(5);
+        let (x, weight) =
+            (noise.int8(shape.input_len(), -128), noise.int8(shape.weight_len(), -127));
+        let (bias, multiplier) = ([-3; 16], [multiplier; 16]);
+        let output = Output { zero_point: 4, lo: -100, hi: 100 };
+        let expected = twin::int8(&shape, &x, &weight, &bias, &multiplier, 0, output);
+        assert!(expected.contains(&-100) && expected.contains(&100));
+        for isa in Isa::available() {
+            let conv = ConvI8::new(isa, shape, &weight, &bias, &multiplier, 0, output);
+            let mut scratch = Aligned::<u8>::zeroed(conv.scratch_len());
+            let mut y = alloc::vec![0; shape.output_len()];
+            conv.run(&x, &mut y, scratch.as_mut_slice());
+            assert_eq!(y, expected, "{isa}");
+        }
+    }
+}
