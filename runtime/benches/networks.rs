@@ -26,8 +26,13 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
     let layers = arguments.iter().any(|a| a == "--layers");
     let names: Vec<&String> = arguments.iter().filter(|a| !a.starts_with("--")).collect();
-    println!("{:<10} {:<11} {:>9} {:>9} {:>9} {:>9}", "network", "isa", "min µs", "p50 µs", "× scalar", "of limit");
-    for (name, network) in [("ds-cnn", ds_cnn as fn() -> Graph), ("mbv1-0.25", mobilenet), ("resnet8", resnet8)] {
+    println!(
+        "{:<10} {:<11} {:>9} {:>9} {:>9} {:>9}",
+        "network", "isa", "min µs", "p50 µs", "× scalar", "of limit"
+    );
+    for (name, network) in
+        [("ds-cnn", ds_cnn as fn() -> Graph), ("mbv1-0.25", mobilenet), ("resnet8", resnet8)]
+    {
         if names.is_empty() || names.iter().any(|n| name.contains(n.as_str())) {
             let model = Model::from_graph(network()).unwrap();
             compare(name, &model);

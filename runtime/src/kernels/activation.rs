@@ -22,8 +22,13 @@ pub fn evaluate(function: Activation, x: f32) -> f32 {
 /// Writes `function(x)` to `y`, element by element; both have one length.
 pub fn activation_f32(isa: Isa, function: Activation, x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len(), "activation: input and output differ in length");
+    isa.vectorized_with((function, x, y), apply);
+}
+
+#[inline(always)]
+fn apply((function, x, y): (Activation, &[f32], &mut [f32])) {
     // The match is outside the loops, so that each becomes a vectorized one of its own.
-    isa.vectorized(|| match function {
+    match function {
         Activation::Relu => map(x, y, |x| evaluate(Activation::Relu, x)),
         Activation::Relu6 => map(x, y, |x| evaluate(Activation::Relu6, x)),
         Activation::HardSwish => map(x, y, |x| evaluate(Activation::HardSwish, x)),
@@ -31,7 +36,7 @@ pub fn activation_f32(isa: Isa, function: Activation, x: &[f32], y: &mut [f32]) 
         Activation::Sigmoid => map(x, y, sigmoid),
         Activation::Tanh => map(x, y, tanh),
         Activation::Silu => map(x, y, |x| evaluate(Activation::Silu, x)),
-    });
+    }
 }
 
 #[inline(always)]
@@ -51,11 +56,14 @@ const LANES: usize = 8;
 pub fn softmax_f32(isa: Isa, classes: usize, x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len(), "softmax: input and output differ in length");
     assert!(classes > 0 && x.len().is_multiple_of(classes), "softmax: rows are not whole");
-    isa.vectorized(|| {
-        for (x, y) in x.chunks_exact(classes).zip(y.chunks_exact_mut(classes)) {
-            softmax_row(x, y);
-        }
-    });
+    isa.vectorized_with((classes, x, y), softmax_rows);
+}
+
+#[inline(always)]
+fn softmax_rows((classes, x, y): (usize, &[f32], &mut [f32])) {
+    for (x, y) in x.chunks_exact(classes).zip(y.chunks_exact_mut(classes)) {
+        softmax_row(x, y);
+    }
 }
 
 #[inline(always)]

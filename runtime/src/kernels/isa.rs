@@ -86,17 +86,24 @@ impl Isa {
     /// Runs `body`, compiled for this instruction set where that is more than the baseline.
     ///
     /// For loops that the compiler vectorizes well: one body, one compilation for each
-    /// instruction set. What `body` calls has to be `#[inline(always)]` to take part. No
-    /// compilation enables fused multiply-add contraction, so the bits are the same.
+    /// instruction set. What takes part has to be inlined: what `body` calls, and `body` itself,
+    /// which as a closure is inlined while small; see [`vectorized_with`](Self::vectorized_with).
+    /// No compilation enables fused multiply-add contraction, so the bits are the same.
     #[inline]
     pub(crate) fn vectorized<R>(self, body: impl FnOnce() -> R) -> R {
+        self.vectorized_with((), |()| body())
+    }
+
+    /// As [`vectorized`](Self::vectorized) for a function that is `#[inline(always)]`, of any size.
+    #[inline]
+    pub(crate) fn vectorized_with<A, R>(self, argument: A, body: impl FnOnce(A) -> R) -> R {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 if has_avx2() => {
                 #[expect(unsafe_code, reason = "calls what the CPU was just asked for")]
                 // SAFETY: the guard above has seen AVX2 on this CPU.
                 unsafe {
-                    with_avx2(body)
+                    with_avx2(argument, body)
                 }
             }
             #[cfg(target_arch = "x86_64")]
@@ -104,10 +111,10 @@ impl Isa {
                 #[expect(unsafe_code, reason = "calls what the CPU was just asked for")]
                 // SAFETY: the guard above has seen these parts of AVX-512 on this CPU.
                 unsafe {
-                    with_avx512(body)
+                    with_avx512(argument, body)
                 }
             }
-            _ => body(),
+            _ => body(argument),
         }
     }
 
@@ -126,14 +133,14 @@ impl fmt::Display for Isa {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn with_avx2<R>(body: impl FnOnce() -> R) -> R {
-    body()
+fn with_avx2<A, R>(argument: A, body: impl FnOnce(A) -> R) -> R {
+    body(argument)
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn with_avx512<R>(body: impl FnOnce() -> R) -> R {
-    body()
+fn with_avx512<A, R>(argument: A, body: impl FnOnce(A) -> R) -> R {
+    body(argument)
 }
 
 /// Whether this CPU has all of these features; without `std` whether the build targets them.

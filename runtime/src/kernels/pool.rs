@@ -68,6 +68,7 @@ impl PoolShape {
             while channel < channels {
                 let y = &mut y[channel..];
                 channel += match channels - channel {
+                    64.. => window.block::<64, A>(channel, y, start, &fold, &finish),
                     16.. => window.block::<16, A>(channel, y, start, &fold, &finish),
                     4.. => window.block::<4, A>(channel, y, start, &fold, &finish),
                     _ => window.block::<1, A>(channel, y, start, &fold, &finish),
@@ -127,14 +128,24 @@ impl<T: Copy> Window<'_, T> {
 /// Largest int8 of each window; padding never wins.
 pub fn max_pool_i8(isa: Isa, shape: &PoolShape, x: &[i8], y: &mut [i8]) {
     shape.assert_lengths(x.len(), y.len());
-    isa.vectorized(|| shape.fold(x, y, i8::MIN, |max: i8, x| max.max(x), |max, _| max));
+    isa.vectorized_with((shape, x, y), largest_i8);
+}
+
+#[inline(always)]
+fn largest_i8((shape, x, y): (&PoolShape, &[i8], &mut [i8])) {
+    shape.fold(x, y, i8::MIN, |max: i8, x| max.max(x), |max, _| max);
 }
 
 /// Largest f32 of each window; padding never wins, and NaN neither.
 pub fn max_pool_f32(isa: Isa, shape: &PoolShape, x: &[f32], y: &mut [f32]) {
     shape.assert_lengths(x.len(), y.len());
+    isa.vectorized_with((shape, x, y), largest_f32);
+}
+
+#[inline(always)]
+fn largest_f32((shape, x, y): (&PoolShape, &[f32], &mut [f32])) {
     let larger = |max: f32, x: f32| if x > max { x } else { max };
-    isa.vectorized(|| shape.fold(x, y, f32::NEG_INFINITY, larger, |max, _| max));
+    shape.fold(x, y, f32::NEG_INFINITY, larger, |max, _| max);
 }
 
 /// Mean of each window in f32: the sum in row order, then one division.
@@ -148,9 +159,14 @@ pub fn avg_pool_f32(
     y: &mut [f32],
 ) {
     shape.assert_lengths(x.len(), y.len());
-    let area = shape.kernel[0] * shape.kernel[1];
-    let mean = |sum: f32, count| sum / (if count_include_pad { area } else { count }) as f32;
-    isa.vectorized(|| shape.fold(x, y, 0.0, |sum: f32, x| sum + x, mean));
+    let area = count_include_pad.then_some(shape.kernel[0] * shape.kernel[1]);
+    isa.vectorized_with((shape, area, x, y), mean_f32);
+}
+
+#[inline(always)]
+fn mean_f32((shape, divisor, x, y): (&PoolShape, Option<usize>, &[f32], &mut [f32])) {
+    let mean = |sum: f32, count| sum / divisor.unwrap_or(count) as f32;
+    shape.fold(x, y, 0.0, |sum: f32, x| sum + x, mean);
 }
 
 /// int8 average pooling: `Σ (q - z_x)` in int32, requantized with `s_x / (s_y · count)`.
@@ -190,9 +206,17 @@ impl AvgPoolI8 {
     /// Pools `x` to `y`; panics when a length does not fit the shape.
     pub fn run(&self, x: &[i8], y: &mut [i8]) {
         self.shape.assert_lengths(x.len(), y.len());
-        let zero_point = i32::from(self.zero_point);
-        let add = |sum: i32, x: i8| sum.wrapping_add(i32::from(x) - zero_point);
-        let mean = |sum: i32, count: usize| requantize(sum, self.multipliers[count], self.output);
-        self.isa.vectorized(|| self.shape.fold(x, y, 0, add, mean));
+        self.isa.vectorized_with((self, x, y), mean_i8);
     }
+}
+
+#[inline(always)]
+fn mean_i8((pool, x, y): (&AvgPoolI8, &[i8], &mut [i8])) {
+    let zero_point = i32::from(pool.zero_point);
+    let add = |sum: i32, x: i8| sum.wrapping_add(i32::from(x));
+    let mean = |sum: i32, count: usize| {
+        let sum = sum.wrapping_sub(zero_point.wrapping_mul(count as i32));
+        requantize(sum, pool.multipliers[count], pool.output)
+    };
+    pool.shape.fold(x, y, 0, add, mean);
 }

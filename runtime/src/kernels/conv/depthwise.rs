@@ -89,13 +89,11 @@ impl<T: Arithmetic> DepthwiseConv<T> {
         let ConvShape { out_w, out_c, stride, .. } = self.shape;
         let band: &mut [T::Value] = super::elements(scratch);
         let bands = self.bands.each();
-        let reach = self.offsets.iter().copied().max().unwrap_or(0);
         for (band_rows, y) in bands.zip(y.chunks_mut(self.bands.rows() * out_w * out_c)) {
             self.bands.fill(band_rows, self.zero, x, band);
             self.kernel.run(&mut Run {
                 x: band,
                 offsets: &self.offsets,
-                reach,
                 step: self.fold * self.bands.step(),
                 line: stride[0] * self.bands.line(),
                 channels: self.fold * out_c,

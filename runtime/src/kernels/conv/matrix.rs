@@ -23,6 +23,8 @@ pub(super) struct MatrixConv<T: Arithmetic> {
     in_place: bool,
     pixels: Vec<usize>,
     segments: Vec<usize>,
+    groups: Vec<usize>,
+    encode: Option<fn(&mut [T::Value])>,
     /// Elements of a band, with what a tile reads past the last segment.
     band_len: usize,
 }
@@ -45,12 +47,18 @@ impl<T: Arithmetic> MatrixConv<T> {
         // What tiles read past a segment must not lie past the image.
         let in_image =
             Bands::of_image(shape, budget).filter(|_| segment.is_multiple_of(tile.k_group));
+        let in_image = in_image.filter(|_| tile.encode.is_none());
         let in_place = in_image.is_some();
         let bands = in_image.unwrap_or_else(|| Bands::new(shape, 1, budget));
         let segments = (0..kernel_h).flat_map(|ky| (0..taps).map(move |kx| (ky, kx)));
+        let segments: Vec<usize> = segments.map(|(ky, kx)| bands.tap(ky, kx)).collect();
+        let steps = segment.div_ceil(tile.k_group);
+        let groups = |&start: &usize| (0..steps).map(move |step| start + step * tile.k_group);
         let depth = Depth { segments: kernel_h * taps, segment };
         Self {
-            segments: segments.map(|(ky, kx)| bands.tap(ky, kx)).collect(),
+            groups: segments.iter().flat_map(groups).collect(),
+            segments,
+            encode: tile.encode,
             pixels: bands.pixels(),
             band_len: bands.len() + tile.k_group,
             gemm: Gemm::new(tile, shape.out_c / shape.groups, depth, weight, epilogue),
@@ -74,6 +82,9 @@ impl<T: Arithmetic> MatrixConv<T> {
                 self.bands.view(first, x)
             } else {
                 self.bands.fill((first, rows), self.zero, x, band);
+                if let Some(encode) = self.encode {
+                    encode(band);
+                }
                 &*band
             };
             for group in 0..groups {
@@ -81,6 +92,7 @@ impl<T: Arithmetic> MatrixConv<T> {
                     values: &band[group * (in_c / groups)..],
                     pixels: &self.pixels[..rows * out_w],
                     segments: &self.segments,
+                    groups: &self.groups,
                 };
                 let y = &mut y[first * out_w * out_c + group * (out_c / groups)..];
                 self.gemm.run(group, left, (y, out_c));

@@ -96,8 +96,8 @@ impl ConvI8 {
             let epilogue = Requantize::new(isa, rows, output, bias.len(), kernel.block);
             Strategy::Depthwise(DepthwiseConv::new(shape, kernel, &weight, epilogue, zero))
         } else {
-            let tile = super::gemm::int8::tile(isa);
             let n = shape.out_c / shape.groups;
+            let tile = super::gemm::int8::tile(isa, n);
             let rows = Rows { weight, bias, multiplier };
             let epilogue = Requantize::new(isa, rows, output, n, tile.lanes);
             Strategy::Matrix(MatrixConv::new(shape, tile, weight, epilogue, zero))

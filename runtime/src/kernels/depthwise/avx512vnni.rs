@@ -6,9 +6,7 @@ use core::arch::x86_64::*;
 
 use super::{Kernel, Run};
 use crate::kernels::gemm::int8::Int8;
-use crate::kernels::x86::avx512::{
-    Requantizer, load_f32x16, load_i8x64, load_i32x16, offset, store_i8x64,
-};
+use crate::kernels::x86::avx512::{Requantizer, load_f32x16, load_i8x64, load_i32x16, store_i8x64};
 
 /// Channels in a block.
 const BLOCK: usize = 64;
@@ -72,25 +70,26 @@ impl Block<'_> {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     fn roll<const STRIDE: usize>(&self, run: &mut Run<'_, Int8>) {
-        let Run { line, y_row, step, channels, .. } = *run;
+        let Run { line, y_row, step, channels, x, .. } = *run;
         let (&[a, b, c], &[w0, w1, w2]) = (run.offsets.as_chunks().0, self.weight) else {
             return;
         };
-        let cols = BLOCK.min(channels - self.channel);
+        let (a, b, c) = (Taps::new(a), Taps::new(b), Taps::new(c));
         for (pixel, at) in (self.channel..y_row).step_by(channels).enumerate() {
             let mut start = pixel * step + self.channel;
-            let mut first = quad(run, start, a);
-            let mut second = if STRIDE == 1 { quad(run, start, b) } else { first };
+            let mut first = quad(x, start, &a);
+            let mut second = if STRIDE == 1 { quad(x, start, &b) } else { first };
             for y in (at..run.y.len()).step_by(y_row) {
                 if STRIDE == 2 {
-                    second = quad(run, start, b);
+                    second = quad(x, start, &b);
                 }
-                let third = quad(run, start, c);
+                let third = quad(x, start, &c);
                 let mut sums = self.bias;
                 add_products(&mut sums, first, &w0);
                 add_products(&mut sums, second, &w1);
                 add_products(&mut sums, third, &w2);
-                self.store(&mut run.y[y..y + cols.min(y_row - at)], sums);
+                let cols = BLOCK.min(channels - self.channel).min(y_row - at);
+                self.store(&mut run.y[y..y + cols], sums);
                 (first, second) = if STRIDE == 1 { (second, third) } else { (third, third) };
                 start += line;
             }
@@ -104,7 +103,7 @@ impl Block<'_> {
         for (start, stored) in run.pixels::<BLOCK>(self.channel) {
             let mut sums = self.bias;
             for (taps, weights) in run.offsets.as_chunks().0.iter().zip(self.weight) {
-                add_products(&mut sums, quad(run, start, *taps), weights);
+                add_products(&mut sums, quad(run.x, start, &Taps::new(*taps)), weights);
             }
             self.store(&mut run.y[stored], sums);
         }
@@ -117,19 +116,32 @@ impl Block<'_> {
     }
 }
 
-/// Reads four taps of a block, which are among the run's, and brings those of a channel together.
+/// Where four taps lie from their window's beginning, and the last of these places.
+#[derive(Clone, Copy)]
+struct Taps {
+    at: [usize; GROUP],
+    last: usize,
+}
+
+impl Taps {
+    fn new(at: [usize; GROUP]) -> Self {
+        Self { at, last: at[0].max(at[1]).max(at[2]).max(at[3]) }
+    }
+}
+
+/// Reads four taps of a block and brings those of a channel together.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-fn quad(run: &Run<'_, Int8>, start: usize, taps: [usize; GROUP]) -> Quad {
-    let window = run.window::<BLOCK>(start);
-    // SAFETY: a window has a block at each of the run's taps.
-    let a = unsafe { tap(window, taps[0]) };
+fn quad(x: &[i8], start: usize, taps: &Taps) -> Quad {
+    let window = &x[start..][..taps.last + BLOCK];
+    // SAFETY: the window has a block at the last tap, and so at each.
+    let a = unsafe { tap(window, taps.at[0]) };
     // SAFETY: as above.
-    let b = unsafe { tap(window, taps[1]) };
+    let b = unsafe { tap(window, taps.at[1]) };
     // SAFETY: as above.
-    let c = unsafe { tap(window, taps[2]) };
+    let c = unsafe { tap(window, taps.at[2]) };
     // SAFETY: as above.
-    let d = unsafe { tap(window, taps[3]) };
+    let d = unsafe { tap(window, taps.at[3]) };
     let (ab_low, ab_high) = (_mm512_unpacklo_epi8(a, b), _mm512_unpackhi_epi8(a, b));
     let (cd_low, cd_high) = (_mm512_unpacklo_epi8(c, d), _mm512_unpackhi_epi8(c, d));
     [
@@ -153,7 +165,9 @@ unsafe fn tap(window: &[i8], at: usize) -> __m512i {
     // SAFETY: the caller's.
     let first = unsafe { window.as_ptr().add(at) };
     // SAFETY: 64 bytes lie in the window, and the load needs no alignment.
-    offset(unsafe { _mm512_loadu_si512(first.cast()) })
+    let values = unsafe { _mm512_loadu_si512(first.cast()) };
+    // As unsigned bytes, `x + 128`; the bias takes it back.
+    _mm512_xor_si512(values, _mm512_set1_epi8(i8::MIN))
 }
 
 #[inline]

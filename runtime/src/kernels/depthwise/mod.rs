@@ -35,8 +35,6 @@ pub(crate) struct Run<'a, T: Arithmetic> {
     pub(crate) x: &'a [T::Value],
     /// Where each tap lies from the pixel's first; as many as packed weights have taps.
     pub(crate) offsets: &'a [usize],
-    /// The largest of them.
-    pub(crate) reach: usize,
     /// Distance between the inputs of neighbouring pixels.
     pub(crate) step: usize,
     /// Distance between the inputs of output rows.
@@ -114,12 +112,6 @@ impl<T: Arithmetic> Run<'_, T> {
                 (row * line + pixel * step + channel, y + at..y + y_row.min(at + cols))
             })
         })
-    }
-
-    /// The inputs from a block's first tap to the end of its last.
-    #[inline(always)]
-    pub(crate) fn window<const BLOCK: usize>(&self, at: usize) -> &[T::Value] {
-        &self.x[at..][..self.reach + BLOCK]
     }
 
     /// A block of inputs; lanes without a channel read what lies behind.

@@ -26,6 +26,8 @@ pub(crate) struct Tile<T: Arithmetic> {
     pub(crate) lanes: usize,
     /// Neighbours along k that lie together in the right side; segments are padded to a multiple.
     pub(crate) k_group: usize,
+    /// Changes what the tile is to read instead of the input; it then reads bands only.
+    pub(crate) encode: Option<fn(&mut [T::Value])>,
     /// Unsafe to call where the CPU lacks the instruction set of the tile.
     pub(crate) run: unsafe fn(&mut Operands<'_, T>),
 }
@@ -50,6 +52,8 @@ pub(crate) struct Left<'a, V> {
     pub(crate) pixels: &'a [usize],
     /// Where segments begin from the pixel on.
     pub(crate) segments: &'a [usize],
+    /// Where each `k_group` of all segments begins.
+    pub(crate) groups: &'a [usize],
 }
 
 /// What a tile reads and writes.
@@ -89,7 +93,11 @@ impl<T: Arithmetic> Operands<'_, T> {
     /// All segments of several pixels: what lies from the first one's beginning to the last's end.
     #[inline(always)]
     pub(crate) fn windows<const R: usize>(&self, pixels: [usize; R]) -> [&[T::Value]; R] {
-        pixels.map(|pixel| &self.left.values[pixel..][..self.reach])
+        let mut windows = [&self.left.values[..0]; R];
+        for (window, pixel) in windows.iter_mut().zip(pixels) {
+            *window = &self.left.values[pixel..][..self.reach];
+        }
+        windows
     }
 
     /// The part of an output row that the tile owns.

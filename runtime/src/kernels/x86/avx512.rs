@@ -33,13 +33,20 @@ pub(crate) fn load_f32x16(values: &[f32; 16]) -> __m512 {
     unsafe { _mm512_loadu_ps(values.as_ptr()) }
 }
 
+/// Stores 64 int8.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn store_i8x64_all(y: &mut [i8; 64], values: __m512i) {
+    // SAFETY: the reference covers exactly the 64 bytes written; no alignment is needed.
+    unsafe { _mm512_storeu_si512(y.as_mut_ptr().cast(), values) };
+}
+
 /// Stores the first `y.len()` of 64 int8.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 pub(crate) fn store_i8x64(y: &mut [i8], values: __m512i) {
     if let Ok(y) = <&mut [i8; 64]>::try_from(&mut *y) {
-        // SAFETY: the reference covers exactly the 64 bytes written; no alignment is needed.
-        unsafe { _mm512_storeu_si512(y.as_mut_ptr().cast(), values) };
+        store_i8x64_all(y, values);
     } else {
         store_some(y, values);
     }
@@ -64,6 +71,9 @@ pub(crate) fn store_i8x16(y: &mut [i8], values: __m128i) {
     if let Ok(y) = <&mut [i8; 16]>::try_from(&mut *y) {
         // SAFETY: the reference covers exactly the 16 bytes written; no alignment is needed.
         unsafe { _mm_storeu_si128(y.as_mut_ptr().cast(), values) };
+    } else if let Ok(y) = <&mut [i8; 8]>::try_from(&mut *y) {
+        // SAFETY: the reference covers exactly the 8 bytes written; no alignment is needed.
+        unsafe { _mm_storeu_si64(y.as_mut_ptr().cast(), values) };
     } else {
         store_some(y, _mm512_castsi128_si512(values));
     }
@@ -71,21 +81,13 @@ pub(crate) fn store_i8x16(y: &mut [i8], values: __m128i) {
 
 /// Stores the first `y.len()` of 64 int8; apart, so that loops around full stores stay small
 /// enough for the compiler to unroll.
+#[cold]
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn store_some(y: &mut [i8], values: __m512i) {
     let mut all = [0; 64];
-    store_i8x64(&mut all, values);
+    store_i8x64_all(&mut all, values);
     y.copy_from_slice(&all[..y.len()]);
-}
-
-/// int8 activations as unsigned bytes, `x + 128`: what `vpdpbusd` multiplies by signed weights.
-///
-/// The bias takes the 128 back, see [`Requantize`].
-#[inline]
-#[target_feature(enable = "avx512f")]
-pub(crate) fn offset(x: __m512i) -> __m512i {
-    _mm512_xor_si512(x, _mm512_set1_epi8(i8::MIN))
 }
 
 /// The epilogue for four vectors of sums, its constants in registers.
@@ -129,10 +131,10 @@ impl Requantizer {
         sums: [__m512i; 4],
         multipliers: [__m512; 4],
     ) -> __m512i {
-        let round = |v: usize| {
-            _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(sums[v]), multipliers[v]))
-        };
-        let [a, b, c, d] = [round(0), round(1), round(2), round(3)];
+        let a = round(sums[0], multipliers[0]);
+        let b = round(sums[1], multipliers[1]);
+        let c = round(sums[2], multipliers[2]);
+        let d = round(sums[3], multipliers[3]);
         // Clamped last, which gives the same as first: no conversion overflows
         // (`Rows::convert`), every later step saturates, rounding is monotone and the bounds are
         // integers.
@@ -141,4 +143,11 @@ impl Requantizer {
         let (lo, hi) = self.bounds;
         _mm512_min_epi8(_mm512_max_epi8(_mm512_packs_epi16(low, high), lo), hi)
     }
+}
+
+/// Sums in steps of the output, rounded, ties to even.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn round(sums: __m512i, multipliers: __m512) -> __m512i {
+    _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(sums), multipliers))
 }

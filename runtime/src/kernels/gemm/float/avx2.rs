@@ -11,7 +11,7 @@ const MR: usize = 6;
 const NR: usize = 16;
 
 /// Six pixels by 16 channels: twelve accumulators, two weights and an input fill the registers.
-pub(super) const TILE: Tile<Float> = Tile { nr: NR, lanes: NR, k_group: 1, run };
+pub(super) const TILE: Tile<Float> = Tile { nr: NR, lanes: NR, k_group: 1, encode: None, run };
 
 #[target_feature(enable = "avx2,fma")]
 fn run(operands: &mut Operands<'_, Float>) {

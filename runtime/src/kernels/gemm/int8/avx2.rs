@@ -16,7 +16,7 @@ const NR: usize = 16;
 const GROUP: usize = 4;
 
 /// Four pixels by 16 channels: eight accumulators of the sixteen registers; six pixels spill.
-pub(super) const TILE: Tile<Int8> = Tile { nr: NR, lanes: NR, k_group: GROUP, run };
+pub(super) const TILE: Tile<Int8> = Tile { nr: NR, lanes: NR, k_group: GROUP, encode: None, run };
 
 #[target_feature(enable = "avx2")]
 fn run(operands: &mut Operands<'_, Int8>) {
@@ -63,12 +63,11 @@ fn tile<const R: usize, const V: usize>(
         let left = operands.segments(pixels, *offset).map(|x| &x.as_chunks::<GROUP>().0[..steps]);
         for (step, weights) in weights.iter().enumerate() {
             let (weights, _) = weights.as_chunks();
-            let weights: [__m256i; V] = core::array::from_fn(|v| load_i8x32(&weights[v]));
             for (sums, x) in acc.iter_mut().zip(&left) {
                 let x = _mm256_set1_epi32(bytemuck::cast(x[step]));
                 let size = _mm256_abs_epi8(x);
                 for v in 0..V {
-                    let signed = _mm256_sign_epi8(weights[v], x);
+                    let signed = _mm256_sign_epi8(load_i8x32(&weights[v]), x);
                     let pairs = _mm256_maddubs_epi16(size, signed);
                     sums[v] = _mm256_add_epi32(sums[v], _mm256_madd_epi16(pairs, ones));
                 }

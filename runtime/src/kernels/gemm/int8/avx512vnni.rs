@@ -6,8 +6,10 @@ use core::arch::x86_64::*;
 
 use super::super::{Operands, Tile};
 use super::Int8;
+use crate::kernels::Isa;
 use crate::kernels::x86::avx512::{
-    LANES, Requantizer, load_f32x16, load_i8x64, load_i32x16, store_i8x16, store_i8x32, store_i8x64,
+    LANES, Requantizer, load_f32x16, load_i8x64, load_i32x16, store_i8x16, store_i8x32,
+    store_i8x64, store_i8x64_all,
 };
 
 /// Neighbours along k in a lane.
@@ -15,23 +17,43 @@ const GROUP: usize = 4;
 /// Most pixels in a tile; six by four vectors of channels are 24 sums, of the 32 registers.
 const MOST: usize = 8;
 
-/// Up to four vectors of channels by a few pixels.
-pub(super) const TILE: Tile<Int8> = Tile { nr: 4 * LANES, lanes: LANES, k_group: GROUP, run };
+/// The tile for `n` channels.
+pub(super) const fn tile(n: usize) -> Tile<Int8> {
+    if n <= LANES { NARROW } else { WIDE }
+}
+
+/// Up to four vectors of channels by a few pixels, which it offsets itself.
+const WIDE: Tile<Int8> =
+    Tile { nr: 4 * LANES, lanes: LANES, k_group: GROUP, encode: None, run: wide };
+
+/// One vector of channels: with no other to share it, to offset pixels would cost as much as the
+/// products.
+const NARROW: Tile<Int8> =
+    Tile { nr: LANES, lanes: LANES, k_group: GROUP, encode: Some(encode), run: narrow };
+
+fn encode(values: &mut [i8]) {
+    Isa::Avx512Vnni.vectorized(|| values.iter_mut().for_each(|x| *x ^= i8::MIN));
+}
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn run(operands: &mut Operands<'_, Int8>) {
+fn wide(operands: &mut Operands<'_, Int8>) {
     match operands.cols.div_ceil(LANES) {
-        1 => columns::<1>(operands),
-        2 => columns::<2>(operands),
-        3 => columns::<3>(operands),
-        _ => columns::<4>(operands),
+        1 => columns::<1, true>(operands),
+        2 => columns::<2, true>(operands),
+        3 => columns::<3, true>(operands),
+        _ => columns::<4, true>(operands),
     }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn narrow(operands: &mut Operands<'_, Int8>) {
+    columns::<1, false>(operands);
 }
 
 /// All pixels by `V` vectors of channels, in tiles as even as can be.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn columns<const V: usize>(operands: &mut Operands<'_, Int8>) {
+fn columns<const V: usize, const OFFSET: bool>(operands: &mut Operands<'_, Int8>) {
     // Hidden, or the compiler flips bits before it broadcasts, in one instruction more.
     let flip = core::hint::black_box(_mm512_set1_epi8(i8::MIN));
     let constants = (flip, Requantizer::new(operands.epilogue));
@@ -41,17 +63,19 @@ fn columns<const V: usize>(operands: &mut Operands<'_, Int8>) {
     for left in (1..=pixels.len().div_ceil(most)).rev() {
         let next = row + (pixels.len() - row).div_ceil(left);
         match pixels[row..next] {
-            [a] => tile::<1, V>(operands, [a], row, &constants),
-            [a, b] => tile::<2, V>(operands, [a, b], row, &constants),
-            [a, b, c] => tile::<3, V>(operands, [a, b, c], row, &constants),
-            [a, b, c, d] => tile::<4, V>(operands, [a, b, c, d], row, &constants),
-            [a, b, c, d, e] => tile::<5, V>(operands, [a, b, c, d, e], row, &constants),
-            [a, b, c, d, e, f] => tile::<6, V>(operands, [a, b, c, d, e, f], row, &constants),
+            [a] => rows::<1, V, OFFSET>(operands, [a], row, &constants),
+            [a, b] => rows::<2, V, OFFSET>(operands, [a, b], row, &constants),
+            [a, b, c] => rows::<3, V, OFFSET>(operands, [a, b, c], row, &constants),
+            [a, b, c, d] => rows::<4, V, OFFSET>(operands, [a, b, c, d], row, &constants),
+            [a, b, c, d, e] => rows::<5, V, OFFSET>(operands, [a, b, c, d, e], row, &constants),
+            [a, b, c, d, e, f] => {
+                rows::<6, V, OFFSET>(operands, [a, b, c, d, e, f], row, &constants)
+            }
             [a, b, c, d, e, f, g] => {
-                tile::<7, V>(operands, [a, b, c, d, e, f, g], row, &constants);
+                rows::<7, V, OFFSET>(operands, [a, b, c, d, e, f, g], row, &constants);
             }
             [a, b, c, d, e, f, g, h] => {
-                tile::<8, V>(operands, [a, b, c, d, e, f, g, h], row, &constants);
+                rows::<8, V, OFFSET>(operands, [a, b, c, d, e, f, g, h], row, &constants);
             }
             _ => unreachable!("tiles have 1 to {MOST} pixels"),
         }
@@ -61,7 +85,7 @@ fn columns<const V: usize>(operands: &mut Operands<'_, Int8>) {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn tile<const R: usize, const V: usize>(
+fn rows<const R: usize, const V: usize, const OFFSET: bool>(
     operands: &mut Operands<'_, Int8>,
     pixels: [usize; R],
     row: usize,
@@ -77,64 +101,69 @@ fn tile<const R: usize, const V: usize>(
         }
     }
     let left = operands.windows(pixels);
-    let steps = operands.segment / GROUP;
-    for (start, weights) in operands.left.segments.iter().zip(right.chunks_exact(steps)) {
-        for (step, weights) in weights.iter().enumerate() {
-            let weights: [__m512i; V] = core::array::from_fn(|v| load_i8x64(&weights[v]));
-            for r in 0..R {
-                // SAFETY: the segment from `start` on has `steps` groups, and windows have all
-                // segments.
-                let x = unsafe { group(left[r], start + step * GROUP) };
-                let x = _mm512_xor_si512(_mm512_set1_epi32(x), *flip);
-                for v in 0..V {
-                    acc[r][v] = _mm512_dpbusd_epi32(acc[r][v], x, weights[v]);
-                }
+    for (&at, weights) in operands.left.groups.iter().zip(right) {
+        let mut four = [load_i8x64(&weights[0]); V];
+        for v in 1..V {
+            four[v] = load_i8x64(&weights[v]);
+        }
+        for r in 0..R {
+            // SAFETY: windows have all groups.
+            let mut x = _mm512_set1_epi32(unsafe { group(left[r], at) });
+            if OFFSET {
+                x = _mm512_xor_si512(x, *flip);
+            }
+            for v in 0..V {
+                acc[r][v] = _mm512_dpbusd_epi32(acc[r][v], x, four[v]);
             }
         }
     }
     let (multipliers, _) = operands.epilogue.multiplier[operands.channel..].as_chunks::<LANES>();
-    let multipliers: [__m512; V] = core::array::from_fn(|v| load_f32x16(&multipliers[v]));
-    let finish = Finish { acc, multipliers, row, requantizer };
-    finish.store::<0>(operands);
-    finish.store::<1>(operands);
-    finish.store::<2>(operands);
-    finish.store::<3>(operands);
-    finish.store::<4>(operands);
-    finish.store::<5>(operands);
-    finish.store::<6>(operands);
-    finish.store::<7>(operands);
+    let multipliers = [
+        load_f32x16(&multipliers[0]),
+        load_f32x16(&multipliers[1 % V]),
+        load_f32x16(&multipliers[2 % V]),
+        load_f32x16(&multipliers[3 % V]),
+    ];
+    let contiguous = operands.cols == V * LANES && operands.y_stride == V * LANES;
+    // Unrolled by hand, because sums whose place is known only later lie in memory.
+    macro_rules! store_four {
+        ($($i:literal)*) => {
+            $(if $i * (4 / V) < R {
+                let first = $i * (4 / V);
+                let sums = [
+                    acc[first][0],
+                    acc[(first + 1 / V).min(R - 1)][1 % V],
+                    acc[(first + 2 / V).min(R - 1)][2 % V],
+                    acc[(first + 3 / V).min(R - 1)][3 % V],
+                ];
+                let values = requantizer.apply(sums, multipliers);
+                let rows = (4 / V).min(R - first);
+                let all = operands.y.get_mut((row + first) * V * LANES..);
+                match all.and_then(|y| y.first_chunk_mut()) {
+                    Some(y) if contiguous && rows * V == 4 => store_i8x64_all(y, values),
+                    _ if V > 2 => store_i8x64(operands.y_row(row + first), values),
+                    _ => store_apart::<V>(operands, row + first, rows, values),
+                }
+            })*
+        };
+    }
+    store_four!(0 1 2 3 4 5 6 7);
 }
 
-/// Sums on their way to memory, four vectors at a time.
-struct Finish<'a, const R: usize, const V: usize> {
-    acc: [[__m512i; V]; R],
-    multipliers: [__m512; V],
+/// Stores `rows` rows of `V` vectors that do not follow one another; not inlined, or the loops above it are not unrolled.
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn store_apart<const V: usize>(
+    operands: &mut Operands<'_, Int8>,
     row: usize,
-    requantizer: &'a Requantizer,
-}
-
-impl<const R: usize, const V: usize> Finish<'_, R, V> {
-    /// The `I`th four; a constant, because sums with a place known only later lie in memory.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    fn store<const I: usize>(&self, operands: &mut Operands<'_, Int8>) {
-        let rows = 4 / V;
-        let first = I * rows;
-        if first >= R {
-            return;
-        }
-        // The last pixel again where there are no more.
-        let sums = |i: usize| self.acc[(first + i / V).min(R - 1)][i % V];
-        let sums = [sums(0), sums(1), sums(2), sums(3)];
-        let multipliers = [0, 1 % V, 2 % V, 3 % V].map(|v| self.multipliers[v]);
-        let values = self.requantizer.apply(sums, multipliers);
-        for i in 0..rows.min(R - first) {
-            let y = operands.y_row(self.row + first + i);
-            match V {
-                1 => store_i8x16(y, quarter(values, i)),
-                2 => store_i8x32(y, half(values, i)),
-                _ => store_i8x64(y, values),
-            }
+    rows: usize,
+    values: __m512i,
+) {
+    for i in 0..rows {
+        let y = operands.y_row(row + i);
+        match V {
+            1 => store_i8x16(y, quarter(values, i)),
+            _ => store_i8x32(y, half(values, i)),
         }
     }
 }

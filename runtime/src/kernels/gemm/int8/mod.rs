@@ -87,14 +87,14 @@ impl Requantize {
     }
 }
 
-/// The tile for an instruction set; panics when this CPU lacks it.
-pub(crate) fn tile(isa: Isa) -> Tile<Int8> {
+/// The tile for `n` channels on an instruction set; panics when this CPU lacks it.
+pub(crate) fn tile(isa: Isa, n: usize) -> Tile<Int8> {
     isa.assert_available();
     match isa {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => avx2::TILE,
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni => avx512vnni::TILE,
+        Isa::Avx512Vnni => avx512vnni::tile(n),
         _ => portable::TILE,
     }
 }

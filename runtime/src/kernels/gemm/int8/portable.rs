@@ -7,7 +7,7 @@ use crate::quant::requantize;
 const NR: usize = 16;
 
 /// One pixel by 16 channels.
-pub(super) const TILE: Tile<Int8> = Tile { nr: NR, lanes: NR, k_group: 1, run };
+pub(super) const TILE: Tile<Int8> = Tile { nr: NR, lanes: NR, k_group: 1, encode: None, run };
 
 fn run(operands: &mut Operands<'_, Int8>) {
     let (right, _) = operands.right.as_chunks::<NR>();
