@@ -86,24 +86,18 @@ impl Isa {
     /// Runs `body`, compiled for this instruction set where that is more than the baseline.
     ///
     /// For loops that the compiler vectorizes well: one body, one compilation for each
-    /// instruction set. What takes part has to be inlined: what `body` calls, and `body` itself,
-    /// which as a closure is inlined while small; see [`vectorized_with`](Self::vectorized_with).
-    /// No compilation enables fused multiply-add contraction, so the bits are the same.
+    /// instruction set. What takes part has to be inlined: what the body calls, and the body
+    /// itself. A closure is while it is small; larger ones implement [`Body`]. No compilation
+    /// enables fused multiply-add contraction, so the bits are the same.
     #[inline]
-    pub(crate) fn vectorized<R>(self, body: impl FnOnce() -> R) -> R {
-        self.vectorized_with((), |()| body())
-    }
-
-    /// As [`vectorized`](Self::vectorized) for a function that is `#[inline(always)]`, of any size.
-    #[inline]
-    pub(crate) fn vectorized_with<A, R>(self, argument: A, body: impl FnOnce(A) -> R) -> R {
+    pub(crate) fn vectorized<B: Body>(self, body: B) -> B::Output {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 if has_avx2() => {
                 #[expect(unsafe_code, reason = "calls what the CPU was just asked for")]
                 // SAFETY: the guard above has seen AVX2 on this CPU.
                 unsafe {
-                    with_avx2(argument, body)
+                    with_avx2(body)
                 }
             }
             #[cfg(target_arch = "x86_64")]
@@ -111,10 +105,10 @@ impl Isa {
                 #[expect(unsafe_code, reason = "calls what the CPU was just asked for")]
                 // SAFETY: the guard above has seen these parts of AVX-512 on this CPU.
                 unsafe {
-                    with_avx512(argument, body)
+                    with_avx512(body)
                 }
             }
-            _ => body(argument),
+            _ => body.run(),
         }
     }
 
@@ -122,6 +116,24 @@ impl Isa {
     #[inline]
     pub(crate) fn assert_available(self) {
         assert!(self.is_available(), "a kernel for {self} was asked for, which this CPU lacks");
+    }
+}
+
+/// Loops for [`Isa::vectorized`].
+pub(crate) trait Body {
+    /// What they give.
+    type Output;
+
+    /// Runs them; to be `#[inline(always)]`.
+    fn run(self) -> Self::Output;
+}
+
+impl<R, F: FnOnce() -> R> Body for F {
+    type Output = R;
+
+    #[inline(always)]
+    fn run(self) -> R {
+        self()
     }
 }
 
@@ -133,14 +145,14 @@ impl fmt::Display for Isa {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn with_avx2<A, R>(argument: A, body: impl FnOnce(A) -> R) -> R {
-    body(argument)
+fn with_avx2<B: Body>(body: B) -> B::Output {
+    body.run()
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn with_avx512<A, R>(argument: A, body: impl FnOnce(A) -> R) -> R {
-    body(argument)
+fn with_avx512<B: Body>(body: B) -> B::Output {
+    body.run()
 }
 
 /// Whether this CPU has all of these features; without `std` whether the build targets them.
