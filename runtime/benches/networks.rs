@@ -1,7 +1,8 @@
 //! Whole int8 networks on each instruction set, in turns, so that a busy machine slows all alike.
 //!
-//! `cargo bench -p hipflask-runtime --bench networks [-- [--layers] [NAME…]]`; with `--layers` also
-//! the time of each layer on the best instruction set. Weights are random, inputs int8.
+//! `cargo bench -p hipflask-runtime --bench networks [-- [--layers] [NAME…]]`, where names are those
+//! of networks; with `--layers` also the time of each layer on the best instruction set, or on
+//! that in `HIPFLASK_ISA`. Weights are random, inputs int8.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
 
 use std::time::{Duration, Instant};

@@ -331,12 +331,16 @@ fn the_tests_ran_every_instruction_set_of_this_cpu() {
     let mut expected = alloc::vec!["scalar"];
     if has_avx2 {
         expected.push("avx2");
-        assert_eq!(gemm::int8::tile(Isa::Avx2, 64).k_group, 4, "the int8 tile is the portable one");
+        assert_eq!(
+            gemm::int8::tile(Isa::Avx2, 64, 64).k_group,
+            4,
+            "the int8 tile is the portable one"
+        );
         assert_eq!(depthwise::int8(Isa::Avx2).tap_group, 2, "the kernel is the portable one");
     }
     if has_avx2 && has_vnni {
         expected.push("avx512vnni");
-        assert_eq!(gemm::int8::tile(Isa::Avx512Vnni, 64).nr, 64, "the int8 tile is another's");
+        assert_eq!(gemm::int8::tile(Isa::Avx512Vnni, 64, 64).nr, 64, "the int8 tile is another's");
         assert_eq!(depthwise::int8(Isa::Avx512Vnni).block, 64, "the kernel is another's");
     }
     let ran: Vec<&str> = Isa::available().map(Isa::name).collect();

@@ -113,23 +113,25 @@ impl Bands {
         let left = padding[1].min(self.width);
         let columns = in_w.min(self.width - left);
         let (start, end) = (left * self.pixel(), (left + columns) * self.pixel());
-        let lines = band.chunks_exact_mut(self.line()).take(reach(&self.shape, 0, count));
-        for (i, line) in lines.enumerate() {
+        let lines = reach(&self.shape, 0, count);
+        // Padding at the end of a line and at the beginning of the next lie together.
+        let mut padded = 0;
+        for i in 0..lines {
+            let line = i * self.line();
             let row = (first * stride[0] + i).checked_sub(padding[0]).filter(|&row| row < in_h);
-            let Some(row) = row else {
-                line.fill(zero);
-                continue;
-            };
+            let Some(row) = row else { continue };
             let x = &x[row * in_w * in_c..][..columns * in_c];
             if self.parts > 1 {
-                line.fill(zero);
-                self.sort_columns(left, x, line);
-                continue;
+                band[padded..line + self.line()].fill(zero);
+                self.sort_columns(left, x, &mut band[line..][..self.line()]);
+                padded = line + self.line();
+            } else {
+                band[padded..line + start].fill(zero);
+                repeat_each(self.repeat, x, &mut band[line + start..line + end]);
+                padded = line + end;
             }
-            line[..start].fill(zero);
-            line[end..].fill(zero);
-            repeat_each(self.repeat, x, &mut line[start..end]);
         }
+        band[padded..lines * self.line()].fill(zero);
     }
 
     /// Copies columns to their parts; the image begins at column `left`.

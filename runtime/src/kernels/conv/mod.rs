@@ -97,7 +97,7 @@ impl ConvI8 {
             Strategy::Depthwise(DepthwiseConv::new(shape, kernel, &weight, epilogue, zero))
         } else {
             let n = shape.out_c / shape.groups;
-            let tile = super::gemm::int8::tile(isa, n);
+            let tile = super::gemm::int8::tile(isa, n, shape.k());
             let rows = Rows { weight, bias, multiplier };
             let epilogue = Requantize::new(isa, rows, output, n, tile.lanes);
             Strategy::Matrix(MatrixConv::new(shape, tile, weight, epilogue, zero))

@@ -4,6 +4,7 @@
 
 use core::arch::x86_64::*;
 
+use super::avx2::{load_f32x8, load_i8x32, load_i32x8};
 use crate::kernels::gemm::int8::Requantize;
 
 /// Channels in a vector of sums.
@@ -31,6 +32,27 @@ pub(crate) fn load_i32x16(values: &[i32; 16]) -> __m512i {
 pub(crate) fn load_f32x16(values: &[f32; 16]) -> __m512 {
     // SAFETY: the reference covers exactly the 64 bytes read, and the load needs no alignment.
     unsafe { _mm512_loadu_ps(values.as_ptr()) }
+}
+
+/// Thirty-two int8 in each half of a vector.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn load_i8x32_twice(values: &[i8; 32]) -> __m512i {
+    _mm512_broadcast_i64x4(load_i8x32(values))
+}
+
+/// Eight i32 in each half of a vector.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn load_i32x8_twice(values: &[i32; 8]) -> __m512i {
+    _mm512_broadcast_i64x4(load_i32x8(values))
+}
+
+/// Eight f32 in each half of a vector.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn load_f32x8_twice(values: &[f32; 8]) -> __m512 {
+    _mm512_castsi512_ps(_mm512_broadcast_i64x4(_mm256_castps_si256(load_f32x8(values))))
 }
 
 /// Stores 64 int8.
@@ -71,9 +93,6 @@ pub(crate) fn store_i8x16(y: &mut [i8], values: __m128i) {
     if let Ok(y) = <&mut [i8; 16]>::try_from(&mut *y) {
         // SAFETY: the reference covers exactly the 16 bytes written; no alignment is needed.
         unsafe { _mm_storeu_si128(y.as_mut_ptr().cast(), values) };
-    } else if let Ok(y) = <&mut [i8; 8]>::try_from(&mut *y) {
-        // SAFETY: the reference covers exactly the 8 bytes written; no alignment is needed.
-        unsafe { _mm_storeu_si64(y.as_mut_ptr().cast(), values) };
     } else {
         store_some(y, _mm512_castsi128_si512(values));
     }

@@ -87,14 +87,15 @@ impl Requantize {
     }
 }
 
-/// The tile for `n` channels on an instruction set; panics when this CPU lacks it.
-pub(crate) fn tile(isa: Isa, n: usize) -> Tile<Int8> {
+/// The tile for `n` channels of sums of `k` products; panics when this CPU lacks the instruction
+/// set.
+pub(crate) fn tile(isa: Isa, n: usize, k: usize) -> Tile<Int8> {
     isa.assert_available();
     match isa {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => avx2::TILE,
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni => avx512vnni::tile(n),
+        Isa::Avx512Vnni => avx512vnni::tile(n, k),
         _ => portable::TILE,
     }
 }

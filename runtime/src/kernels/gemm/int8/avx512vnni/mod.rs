@@ -2,11 +2,13 @@
 #![allow(clippy::wildcard_imports, reason = "intrinsics carry their prefix")]
 #![expect(unsafe_code, reason = "reads of the left side, checked once a tile")]
 
+mod eight;
+
 use core::arch::x86_64::*;
 
-use super::super::{Operands, Tile};
 use super::Int8;
 use crate::kernels::Isa;
+use crate::kernels::gemm::{Operands, Tile};
 use crate::kernels::x86::avx512::{
     LANES, Requantizer, load_f32x16, load_i8x64, load_i32x16, store_i8x16, store_i8x32,
     store_i8x64, store_i8x64_all,
@@ -17,19 +19,27 @@ const GROUP: usize = 4;
 /// Most pixels in a tile; six by four vectors of channels are 24 sums, of the 32 registers.
 const MOST: usize = 8;
 
-/// The tile for `n` channels.
-pub(super) const fn tile(n: usize) -> Tile<Int8> {
-    if n <= LANES { NARROW } else { WIDE }
+/// The tile for `n` channels of sums of `k` products.
+pub(super) const fn tile(n: usize, k: usize) -> Tile<Int8> {
+    match (n, k) {
+        (..=8, _) => EIGHT,
+        (..=LANES, LANES..) => NARROW,
+        _ => WIDE,
+    }
 }
 
 /// Up to four vectors of channels by a few pixels, which it offsets itself.
 const WIDE: Tile<Int8> =
     Tile { nr: 4 * LANES, lanes: LANES, k_group: GROUP, encode: None, run: wide };
 
-/// One vector of channels: with no other to share it, to offset pixels would cost as much as the
-/// products.
+/// One vector of channels: with no other to share it, to offset pixels costs as much as the
+/// products, which is more than a copy where there are many.
 const NARROW: Tile<Int8> =
     Tile { nr: LANES, lanes: LANES, k_group: GROUP, encode: Some(encode), run: narrow };
+
+/// Two pixels in a vector.
+const EIGHT: Tile<Int8> =
+    Tile { nr: eight::NR, lanes: eight::NR, k_group: GROUP, encode: Some(encode), run: eight::run };
 
 fn encode(values: &mut [i8]) {
     Isa::Avx512Vnni.vectorized(|| values.iter_mut().for_each(|x| *x ^= i8::MIN));
