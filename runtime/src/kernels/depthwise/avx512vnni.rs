@@ -100,12 +100,14 @@ impl Block<'_> {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     fn each(&self, run: &mut Run<'_, Int8>) {
-        for (start, stored) in run.pixels::<BLOCK>(self.channel) {
-            let mut sums = self.bias;
-            for (taps, weights) in run.offsets.as_chunks().0.iter().zip(self.weight) {
-                add_products(&mut sums, quad(run.x, start, &Taps::new(*taps)), weights);
+        for row in run.rows() {
+            for (start, stored) in run.pixels::<BLOCK>(row, self.channel) {
+                let mut sums = self.bias;
+                for (taps, weights) in run.offsets.as_chunks().0.iter().zip(self.weight) {
+                    add_products(&mut sums, quad(run.x, start, &Taps::new(*taps)), weights);
+                }
+                self.store(&mut run.y[stored], sums);
             }
-            self.store(&mut run.y[stored], sums);
         }
     }
 

@@ -97,21 +97,24 @@ impl<T: Arithmetic> Kernel<T> {
 }
 
 impl<T: Arithmetic> Run<'_, T> {
-    /// Where each pixel of a block begins in the input, and which channels it stores where.
+    /// Output rows.
+    #[inline(always)]
+    pub(crate) fn rows(&self) -> Range<usize> {
+        0..self.y.len() / self.y_row
+    }
+
+    /// Where each pixel of a row's block begins in the input, and which channels it stores where.
     #[inline(always)]
     pub(crate) fn pixels<const BLOCK: usize>(
         &self,
+        row: usize,
         channel: usize,
     ) -> impl Iterator<Item = (usize, Range<usize>)> + use<T, BLOCK> {
-        let Self { step, line, channels, y_row, .. } = *self;
+        let Self { step, channels, y_row, .. } = *self;
+        let (x, y) = (row * self.line + channel, row * y_row);
         let cols = BLOCK.min(channels - channel);
-        let rows = (0..self.y.len()).step_by(y_row).enumerate();
-        rows.flat_map(move |(row, y)| {
-            let starts = (channel..y_row).step_by(channels).enumerate();
-            starts.map(move |(pixel, at)| {
-                (row * line + pixel * step + channel, y + at..y + y_row.min(at + cols))
-            })
-        })
+        let starts = (channel..y_row).step_by(channels).enumerate();
+        starts.map(move |(pixel, at)| (x + pixel * step, y + at..y + y_row.min(at + cols)))
     }
 
     /// A block of inputs; lanes without a channel read what lies behind.

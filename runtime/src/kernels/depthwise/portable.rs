@@ -19,18 +19,20 @@ fn int8(run: &mut Run<'_, Int8>) {
     for (block, taps) in weight.chunks_exact(run.offsets.len()).enumerate() {
         let channel = block * BLOCK;
         let multiplier = &epilogue.multiplier[channel..][..BLOCK];
-        for (start, stored) in run.pixels::<BLOCK>(channel) {
-            let mut acc = [0_i32; BLOCK];
-            acc.copy_from_slice(&epilogue.bias[channel..][..BLOCK]);
-            for (weights, offset) in taps.iter().zip(run.offsets) {
-                for ((sum, &w), &x) in
-                    acc.iter_mut().zip(weights).zip(run.load::<BLOCK>(start + offset))
-                {
-                    *sum = sum.wrapping_add(i32::from(x) * i32::from(w));
+        for row in run.rows() {
+            for (start, stored) in run.pixels::<BLOCK>(row, channel) {
+                let mut acc = [0_i32; BLOCK];
+                acc.copy_from_slice(&epilogue.bias[channel..][..BLOCK]);
+                for (weights, offset) in taps.iter().zip(run.offsets) {
+                    for ((sum, &w), &x) in
+                        acc.iter_mut().zip(weights).zip(run.load::<BLOCK>(start + offset))
+                    {
+                        *sum = sum.wrapping_add(i32::from(x) * i32::from(w));
+                    }
                 }
-            }
-            for ((y, sum), &m) in run.y[stored].iter_mut().zip(acc).zip(multiplier) {
-                *y = requantize(sum, m, epilogue.output);
+                for ((y, sum), &m) in run.y[stored].iter_mut().zip(acc).zip(multiplier) {
+                    *y = requantize(sum, m, epilogue.output);
+                }
             }
         }
     }
@@ -41,18 +43,20 @@ fn float(run: &mut Run<'_, Float>) {
     let epilogue = run.epilogue;
     for (block, taps) in weight.chunks_exact(run.offsets.len()).enumerate() {
         let channel = block * BLOCK;
-        for (start, stored) in run.pixels::<BLOCK>(channel) {
-            let mut acc = [0.0_f32; BLOCK];
-            acc.copy_from_slice(&epilogue.bias[channel..][..BLOCK]);
-            for (weights, offset) in taps.iter().zip(run.offsets) {
-                for ((sum, &w), &x) in
-                    acc.iter_mut().zip(weights).zip(run.load::<BLOCK>(start + offset))
-                {
-                    *sum += x * w;
+        for row in run.rows() {
+            for (start, stored) in run.pixels::<BLOCK>(row, channel) {
+                let mut acc = [0.0_f32; BLOCK];
+                acc.copy_from_slice(&epilogue.bias[channel..][..BLOCK]);
+                for (weights, offset) in taps.iter().zip(run.offsets) {
+                    for ((sum, &w), &x) in
+                        acc.iter_mut().zip(weights).zip(run.load::<BLOCK>(start + offset))
+                    {
+                        *sum += x * w;
+                    }
                 }
-            }
-            for (y, sum) in run.y[stored].iter_mut().zip(acc) {
-                *y = clamp(sum, epilogue.range);
+                for (y, sum) in run.y[stored].iter_mut().zip(acc) {
+                    *y = clamp(sum, epilogue.range);
+                }
             }
         }
     }

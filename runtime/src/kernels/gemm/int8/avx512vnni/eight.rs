@@ -3,9 +3,8 @@
 
 use core::arch::x86_64::*;
 
-use super::{GROUP, group};
 use crate::kernels::gemm::Operands;
-use crate::kernels::gemm::int8::Int8;
+use crate::kernels::gemm::int8::{GROUP, Int8, group};
 use crate::kernels::x86::avx512::{
     Requantizer, load_f32x8_twice, load_i8x32_twice, load_i32x8_twice, store_i8x64_all,
 };

@@ -6,7 +6,7 @@ mod eight;
 
 use core::arch::x86_64::*;
 
-use super::Int8;
+use super::{GROUP, Int8, group};
 use crate::kernels::Isa;
 use crate::kernels::gemm::{Operands, Tile};
 use crate::kernels::x86::avx512::{
@@ -14,8 +14,6 @@ use crate::kernels::x86::avx512::{
     store_i8x64, store_i8x64_all,
 };
 
-/// Neighbours along k in a lane.
-const GROUP: usize = 4;
 /// Most pixels in a tile; six by four vectors of channels are 24 sums, of the 32 registers.
 const MOST: usize = 8;
 
@@ -176,20 +174,6 @@ fn store_apart<const V: usize>(
             _ => store_i8x32(y, half(values, i)),
         }
     }
-}
-
-/// Four neighbours.
-///
-/// # Safety
-///
-/// They lie in `window`. With a check here the loop took 1.5 times as long (benches/kernels.rs).
-#[inline(always)]
-unsafe fn group(window: &[i8], at: usize) -> i32 {
-    debug_assert!(at + GROUP <= window.len(), "group: {at} of {}", window.len());
-    // SAFETY: the caller's.
-    let first = unsafe { window.as_ptr().add(at) };
-    // SAFETY: the four bytes lie in the window, and the read needs no alignment.
-    unsafe { first.cast::<i32>().read_unaligned() }
 }
 
 #[inline]
