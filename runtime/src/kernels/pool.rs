@@ -60,7 +60,7 @@ impl PoolShape {
 }
 
 /// Folds each window, channel by channel in row order.
-struct Fold<'a, T, A, F, G> {
+struct Folding<'a, T, A, F, G> {
     shape: &'a PoolShape,
     x: &'a [T],
     y: &'a mut [T],
@@ -70,7 +70,7 @@ struct Fold<'a, T, A, F, G> {
     finish: G,
 }
 
-impl<T, A, F, G, H> Body for Fold<'_, T, A, F, G>
+impl<T, A, F, G, H> Body for Folding<'_, T, A, F, G>
 where
     T: Copy,
     A: Copy,
@@ -142,14 +142,14 @@ impl<T: Copy> Window<'_, T> {
 pub fn max_pool_i8(isa: Isa, shape: &PoolShape, x: &[i8], y: &mut [i8]) {
     shape.assert_lengths(x.len(), y.len());
     let (fold, finish) = (|max: i8, x| max.max(x), |_| |max| max);
-    isa.vectorized(Fold { shape, x, y, start: i8::MIN, fold, finish });
+    isa.vectorized(Folding { shape, x, y, start: i8::MIN, fold, finish });
 }
 
 /// Largest f32 of each window; padding never wins, and NaN neither.
 pub fn max_pool_f32(isa: Isa, shape: &PoolShape, x: &[f32], y: &mut [f32]) {
     shape.assert_lengths(x.len(), y.len());
     let fold = |max: f32, x| if x > max { x } else { max };
-    isa.vectorized(Fold { shape, x, y, start: f32::NEG_INFINITY, fold, finish: |_| |max| max });
+    isa.vectorized(Folding { shape, x, y, start: f32::NEG_INFINITY, fold, finish: |_| |max| max });
 }
 
 /// Mean of each window in f32: the sum in row order, then one division.
@@ -168,7 +168,7 @@ pub fn avg_pool_f32(
         let divisor = if count_include_pad { area } else { count } as f32;
         move |sum: f32| sum / divisor
     };
-    isa.vectorized(Fold { shape, x, y, start: 0.0, fold: |sum: f32, x| sum + x, finish });
+    isa.vectorized(Folding { shape, x, y, start: 0.0, fold: |sum: f32, x| sum + x, finish });
 }
 
 /// int8 average pooling: `Σ (q - z_x)` in int32, requantized with `s_x / (s_y · count)`.
@@ -214,6 +214,6 @@ impl AvgPoolI8 {
             let (zeros, m) = (zero_point.wrapping_mul(count as i32), self.multipliers[count]);
             move |sum: i32| requantize(sum.wrapping_sub(zeros), m, self.output)
         };
-        self.isa.vectorized(Fold { shape: &self.shape, x, y, start: 0, fold, finish });
+        self.isa.vectorized(Folding { shape: &self.shape, x, y, start: 0, fold, finish });
     }
 }

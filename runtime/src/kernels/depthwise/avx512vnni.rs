@@ -38,7 +38,7 @@ struct Block<'a> {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn run(run: &mut Run<'_, Int8>) {
-    let requantizer = Requantizer::new(run.epilogue);
+    let requantizer = Requantizer::new(run.epilogue.output);
     let (weight, _) = run.weight.as_chunks::<BLOCK>();
     let (weight, _) = weight.as_chunks::<GROUP>();
     let groups = run.offsets.len() / GROUP;

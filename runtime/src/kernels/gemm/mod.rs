@@ -62,7 +62,7 @@ pub(crate) struct Operands<'a, T: Arithmetic> {
     pub(crate) left: Left<'a, T::Value>,
     /// Elements of a segment with padding, a multiple of `k_group`.
     pub(crate) segment: usize,
-    /// Elements from the beginning of a pixel's first segment to the end of its last.
+    /// Elements from the beginning of a pixel to the end of its last group.
     pub(crate) reach: usize,
     /// One panel, `[segments, segment / k_group, channels, k_group]` with `cols` channels padded
     /// to a multiple of the tile's `lanes`.
@@ -90,7 +90,7 @@ impl<T: Arithmetic> Operands<'_, T> {
         pixels.map(|pixel| &self.left.values[pixel + offset..][..self.segment])
     }
 
-    /// All segments of several pixels: what lies from the first one's beginning to the last's end.
+    /// All groups of several pixels: what lies from a pixel's beginning to its last group's end.
     #[inline(always)]
     pub(crate) fn windows<const R: usize>(&self, pixels: [usize; R]) -> [&[T::Value]; R] {
         let mut windows = [&self.left.values[..0]; R];
@@ -140,9 +140,9 @@ impl<T: Arithmetic> Gemm<T> {
         left: Left<'_, T::Value>,
         (y, y_stride): (&mut [T::Value], usize),
     ) {
-        let Tile { nr, lanes, run, .. } = self.tile;
+        let Tile { nr, lanes, k_group, run, .. } = self.tile;
         let Depth { segments, segment } = self.depth;
-        let reach = left.segments.iter().max().map_or(0, |last| last + segment);
+        let reach = left.groups.iter().max().map_or(0, |last| last + k_group);
         let first = group * self.n.next_multiple_of(lanes);
         for start in (0..self.n).step_by(nr) {
             let cols = nr.min(self.n - start);

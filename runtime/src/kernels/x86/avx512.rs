@@ -5,7 +5,7 @@
 use core::arch::x86_64::*;
 
 use super::avx2::{load_f32x8, load_i8x32, load_i32x8};
-use crate::kernels::gemm::int8::Requantize;
+use crate::quant::Output;
 
 /// Channels in a vector of sums.
 pub(crate) const LANES: usize = 16;
@@ -123,8 +123,7 @@ impl Requantizer {
     /// The constants that all channels share.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
-    pub(crate) fn new(epilogue: &Requantize) -> Self {
-        let output = epilogue.output;
+    pub(crate) fn new(output: Output) -> Self {
         Self {
             zero_point: _mm512_set1_epi16(i16::from(output.zero_point)),
             bounds: (_mm512_set1_epi8(output.lo), _mm512_set1_epi8(output.hi)),
@@ -150,13 +149,35 @@ impl Requantizer {
         sums: [__m512i; 4],
         multipliers: [__m512; 4],
     ) -> __m512i {
-        let a = round(sums[0], multipliers[0]);
-        let b = round(sums[1], multipliers[1]);
-        let c = round(sums[2], multipliers[2]);
-        let d = round(sums[3], multipliers[3]);
-        // Clamped last, which gives the same as first: no conversion overflows
-        // (`Rows::convert`), every later step saturates, rounding is monotone and the bounds are
-        // integers.
+        self.pack([
+            round(sums[0], multipliers[0]),
+            round(sums[1], multipliers[1]),
+            round(sums[2], multipliers[2]),
+            round(sums[3], multipliers[3]),
+        ])
+    }
+
+    /// Real numbers of steps of the output, far within i32, to int8, one vector after another.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub(crate) fn finish(&self, steps: [__m512; 4]) -> __m512i {
+        let [a, b, c, d] = steps;
+        let steps = [
+            _mm512_cvtps_epi32(a),
+            _mm512_cvtps_epi32(b),
+            _mm512_cvtps_epi32(c),
+            _mm512_cvtps_epi32(d),
+        ];
+        _mm512_permutexvar_epi32(self.order, self.pack(steps))
+    }
+
+    /// Adds the zero point to rounded steps and clamps.
+    ///
+    /// Clamped last, which gives the same as first: no conversion before it overflows
+    /// (`Rows::isa`), every step of it saturates, rounding is monotone and the bounds are integers.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn pack(&self, [a, b, c, d]: [__m512i; 4]) -> __m512i {
         let low = _mm512_adds_epi16(_mm512_packs_epi32(a, b), self.zero_point);
         let high = _mm512_adds_epi16(_mm512_packs_epi32(c, d), self.zero_point);
         let (lo, hi) = self.bounds;

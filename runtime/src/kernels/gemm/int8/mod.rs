@@ -46,8 +46,8 @@ impl Rows<'_> {
 
     /// The instruction set to compute these with on a CPU that has `isa`.
     ///
-    /// Kernels of AVX-512 convert to i32 before they clamp: sums times multipliers have to stay
-    /// far within it. Where they do not, every output is at a bound, and speed no concern.
+    /// Kernels of AVX-512 convert to i32 before they clamp, so that sums times multipliers have to
+    /// stay far within it. Where they might not, most outputs saturate and speed is no concern.
     pub(crate) fn isa(&self, isa: Isa) -> Isa {
         if isa == Isa::Avx512Vnni && !self.convert() { Isa::Avx2 } else { isa }
     }

@@ -16,7 +16,7 @@ const MR: usize = 8;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 pub(super) fn run(operands: &mut Operands<'_, Int8>) {
-    let requantizer = Requantizer::new(operands.epilogue);
+    let requantizer = Requantizer::new(operands.epilogue.output);
     let (eights, rest) = operands.left.pixels.as_chunks();
     for (i, pixels) in eights.iter().enumerate() {
         let values = tile(operands, pixels, &requantizer);

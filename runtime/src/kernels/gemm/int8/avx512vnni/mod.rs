@@ -64,7 +64,7 @@ fn narrow(operands: &mut Operands<'_, Int8>) {
 fn columns<const V: usize, const OFFSET: bool>(operands: &mut Operands<'_, Int8>) {
     // Hidden, or the compiler flips bits before it broadcasts, in one instruction more.
     let flip = core::hint::black_box(_mm512_set1_epi8(i8::MIN));
-    let constants = (flip, Requantizer::new(operands.epilogue));
+    let constants = (flip, Requantizer::new(operands.epilogue.output));
     let most = if V > 2 { 6 } else { MOST };
     let pixels = operands.left.pixels;
     let mut row = 0;
@@ -77,7 +77,7 @@ fn columns<const V: usize, const OFFSET: bool>(operands: &mut Operands<'_, Int8>
             [a, b, c, d] => rows::<4, V, OFFSET>(operands, [a, b, c, d], row, &constants),
             [a, b, c, d, e] => rows::<5, V, OFFSET>(operands, [a, b, c, d, e], row, &constants),
             [a, b, c, d, e, f] => {
-                rows::<6, V, OFFSET>(operands, [a, b, c, d, e, f], row, &constants)
+                rows::<6, V, OFFSET>(operands, [a, b, c, d, e, f], row, &constants);
             }
             [a, b, c, d, e, f, g] => {
                 rows::<7, V, OFFSET>(operands, [a, b, c, d, e, f, g], row, &constants);
@@ -91,6 +91,7 @@ fn columns<const V: usize, const OFFSET: bool>(operands: &mut Operands<'_, Int8>
     }
 }
 
+/// `R` pixels by `V` vectors of channels.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn rows<const R: usize, const V: usize, const OFFSET: bool>(
@@ -110,9 +111,9 @@ fn rows<const R: usize, const V: usize, const OFFSET: bool>(
     }
     let left = operands.windows(pixels);
     for (&at, weights) in operands.left.groups.iter().zip(right) {
-        let mut four = [load_i8x64(&weights[0]); V];
+        let mut vectors = [load_i8x64(&weights[0]); V];
         for v in 1..V {
-            four[v] = load_i8x64(&weights[v]);
+            vectors[v] = load_i8x64(&weights[v]);
         }
         for r in 0..R {
             // SAFETY: windows have all groups.
@@ -121,7 +122,7 @@ fn rows<const R: usize, const V: usize, const OFFSET: bool>(
                 x = _mm512_xor_si512(x, *flip);
             }
             for v in 0..V {
-                acc[r][v] = _mm512_dpbusd_epi32(acc[r][v], x, four[v]);
+                acc[r][v] = _mm512_dpbusd_epi32(acc[r][v], x, vectors[v]);
             }
         }
     }
@@ -158,7 +159,9 @@ fn rows<const R: usize, const V: usize, const OFFSET: bool>(
     store_four!(0 1 2 3 4 5 6 7);
 }
 
-/// Stores `rows` rows of `V` vectors that do not follow one another; not inlined, or the loops above it are not unrolled.
+/// Stores `rows` rows of `V` vectors that do not follow one another.
+///
+/// Not inlined, or the compiler finds the code around it too long to keep sums in registers.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn store_apart<const V: usize>(
