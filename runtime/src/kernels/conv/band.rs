@@ -122,9 +122,13 @@ impl Bands {
             let Some(row) = row else { continue };
             let x = &x[row * in_w * in_c..][..columns * in_c];
             if self.parts > 1 {
-                band[padded..line + self.line()].fill(zero);
-                self.sort_columns(left, x, &mut band[line..][..self.line()]);
-                padded = line + self.line();
+                band[padded..line].fill(zero);
+                let line = &mut band[line..][..self.line()];
+                for column in (0..left).chain(left + columns..self.width) {
+                    line[self.column(column)..][..self.pixel()].fill(zero);
+                }
+                self.sort_columns(left, x, line);
+                padded = (i + 1) * self.line();
             } else {
                 band[padded..line + start].fill(zero);
                 repeat_each(self.repeat, x, &mut band[line + start..line + end]);
@@ -140,11 +144,11 @@ impl Bands {
         for first in 0..parts.min(x.len() / in_c) {
             let to = &mut line[self.column(left + first)..];
             let from = &x[first * in_c..];
-            match (in_c, self.repeat) {
-                (8, 1) => copy_every::<_, 8>(parts, from, to),
-                (16, 1) => copy_every::<_, 16>(parts, from, to),
-                (32, 1) => copy_every::<_, 32>(parts, from, to),
-                (_, repeat) => {
+            match (parts, in_c, self.repeat) {
+                (2, 8, 1) => copy_every_other::<_, 8>(from, to),
+                (2, 16, 1) => copy_every_other::<_, 16>(from, to),
+                (2, 32, 1) => copy_every_other::<_, 32>(from, to),
+                (_, _, repeat) => {
                     let columns = from.chunks(in_c * parts);
                     for (x, to) in columns.zip(to.chunks_exact_mut(in_c * repeat)) {
                         repeat_each(repeat, &x[..in_c], to);
@@ -160,10 +164,13 @@ fn reach(shape: &ConvShape, axis: usize, count: usize) -> usize {
     (count - 1) * shape.stride[axis] + (shape.kernel[axis] - 1) * shape.dilation[axis] + 1
 }
 
-/// Every `parts`th pixel of `N` elements.
-fn copy_every<X: Copy, const N: usize>(parts: usize, x: &[X], to: &mut [X]) {
-    let pixels = x.as_chunks::<N>().0.iter().step_by(parts);
-    for (to, x) in to.as_chunks_mut::<N>().0.iter_mut().zip(pixels) {
+/// The first, the third, … pixel of `N` elements.
+fn copy_every_other<X: Copy, const N: usize>(x: &[X], to: &mut [X]) {
+    let ((pairs, last), (to, _)) = (x.as_chunks::<N>().0.as_chunks(), to.as_chunks_mut());
+    for (to, [x, _]) in to.iter_mut().zip(pairs) {
+        *to = *x;
+    }
+    if let ([x], Some(to)) = (last, to.get_mut(pairs.len())) {
         *to = *x;
     }
 }
