@@ -291,6 +291,23 @@ fn a_table_of_the_identity_changes_nothing() {
 }
 
 #[test]
+fn sums_far_beyond_the_output_saturate() {
+    // 255 · 10¹² output steps are more than an i32 holds.
+    let (a, b) =
+        (QuantParams { scale: 1e9, zero_point: 3 }, QuantParams { scale: 1e-3, zero_point: 0 });
+    let output = Output { zero_point: -7, lo: -100, hi: 110 };
+    let (x, zeros): (Vec<i8>, Vec<i8>) = ((-60..=60).collect(), alloc::vec![0; 121]);
+    for isa in Isa::available() {
+        let mut y = alloc::vec![0; 121];
+        AddI8::new(isa, a, b, 1e-3, output).run(&x, &zeros, &mut y);
+        for (&x, y) in x.iter().zip(y) {
+            let expected = [-100, -7, 110][usize::from(x >= 3) + usize::from(x > 3)];
+            assert_eq!(y, expected, "{isa}: {x}");
+        }
+    }
+}
+
+#[test]
 fn activations_have_their_known_values() {
     // Howard et al. 2019 for the hard ones; the logistic function at ln 3 is 3/4.
     let cases = [
