@@ -16,10 +16,12 @@ const MR: usize = 8;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 pub(super) fn run(operands: &mut Operands<'_, Int8>) {
-    let requantizer = Requantizer::new(operands.epilogue.output);
+    // Hidden, or the compiler permutes vectors, one a cycle, instead of blending broadcasts.
+    let upper = core::hint::black_box(0xff00);
+    let constants = (upper, Requantizer::new(operands.epilogue.output));
     let (eights, rest) = operands.left.pixels.as_chunks();
     for (i, pixels) in eights.iter().enumerate() {
-        let values = tile(operands, pixels, &requantizer);
+        let values = tile(operands, pixels, &constants);
         let y = operands.y.get_mut(i * MR * NR..).and_then(|y| y.first_chunk_mut());
         match y {
             Some(y) if operands.cols == NR && operands.y_stride == NR => {
@@ -31,7 +33,7 @@ pub(super) fn run(operands: &mut Operands<'_, Int8>) {
     if let Some(last) = rest.last() {
         let mut pixels = [*last; MR];
         pixels[..rest.len()].copy_from_slice(rest);
-        let values = tile(operands, &pixels, &requantizer);
+        let values = tile(operands, &pixels, &constants);
         store_apart(operands, eights.len() * MR, rest.len(), values);
     }
 }
@@ -39,7 +41,11 @@ pub(super) fn run(operands: &mut Operands<'_, Int8>) {
 /// Eight pixels, one after another, of eight channels each.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn tile(operands: &Operands<'_, Int8>, pixels: &[usize; MR], requantizer: &Requantizer) -> __m512i {
+fn tile(
+    operands: &Operands<'_, Int8>,
+    pixels: &[usize; MR],
+    (upper, requantizer): &(__mmask16, Requantizer),
+) -> __m512i {
     let (right, _) = operands.right.as_chunks::<{ NR * GROUP }>();
     let (bias, _) = operands.epilogue.bias[operands.channel..].as_chunks();
     let (multiplier, _) = operands.epilogue.multiplier[operands.channel..].as_chunks();
@@ -52,7 +58,7 @@ fn tile(operands: &Operands<'_, Int8>, pixels: &[usize; MR], requantizer: &Requa
             let low = unsafe { group(left[2 * v], at) };
             // SAFETY: as above.
             let high = unsafe { group(left[2 * v + 1], at) };
-            let x = _mm512_mask_set1_epi32(_mm512_set1_epi32(low), 0xff00, high);
+            let x = _mm512_mask_set1_epi32(_mm512_set1_epi32(low), *upper, high);
             sums[v] = _mm512_dpbusd_epi32(sums[v], x, weights);
         }
     }
