@@ -17,9 +17,9 @@ fn run(operands: &mut Operands<'_, Int8>) {
     for (row, pixel) in operands.left.pixels.iter().enumerate() {
         let mut sums: [i32; NR] = core::array::from_fn(|j| bias[j]);
         let parts = right.chunks_exact(operands.segment);
+        let [window] = operands.windows([*pixel]);
         for (offset, weights) in operands.left.segments.iter().zip(parts) {
-            let [left] = operands.segments(&[*pixel], *offset);
-            add_products(&mut sums, left, weights);
+            add_products(&mut sums, &window[*offset..][..operands.segment], weights);
         }
         let y = operands.y_row(row);
         for ((y, &sum), &m) in y.iter_mut().zip(&sums).zip(multiplier) {
