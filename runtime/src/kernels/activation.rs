@@ -1,7 +1,7 @@
 //! Elementwise functions in f32: the same bits on every instruction set.
 
-use super::Isa;
 use super::gemm::float::clamp;
+use super::isa::{Body, Isa};
 use super::math::{exp, sigmoid, tanh};
 use crate::graph::Activation;
 
@@ -22,16 +22,33 @@ pub fn evaluate(function: Activation, x: f32) -> f32 {
 /// Writes `function(x)` to `y`, element by element; both have one length.
 pub fn activation_f32(isa: Isa, function: Activation, x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len(), "activation: input and output differ in length");
-    // The match is outside the loops, so that each becomes a vectorized one of its own.
-    isa.vectorized(|| match function {
-        Activation::Relu => map(x, y, |x| evaluate(Activation::Relu, x)),
-        Activation::Relu6 => map(x, y, |x| evaluate(Activation::Relu6, x)),
-        Activation::HardSwish => map(x, y, |x| evaluate(Activation::HardSwish, x)),
-        Activation::HardSigmoid => map(x, y, |x| evaluate(Activation::HardSigmoid, x)),
-        Activation::Sigmoid => map(x, y, sigmoid),
-        Activation::Tanh => map(x, y, tanh),
-        Activation::Silu => map(x, y, |x| evaluate(Activation::Silu, x)),
-    });
+    isa.vectorized(Apply { function, x, y });
+}
+
+/// A function and what to apply it to.
+struct Apply<'a> {
+    function: Activation,
+    x: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl Body for Apply<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { function, x, y } = self;
+        // The match is outside the loops, so that each becomes a vectorized one of its own.
+        match function {
+            Activation::Relu => map(x, y, |x| evaluate(Activation::Relu, x)),
+            Activation::Relu6 => map(x, y, |x| evaluate(Activation::Relu6, x)),
+            Activation::HardSwish => map(x, y, |x| evaluate(Activation::HardSwish, x)),
+            Activation::HardSigmoid => map(x, y, |x| evaluate(Activation::HardSigmoid, x)),
+            Activation::Sigmoid => map(x, y, sigmoid),
+            Activation::Tanh => map(x, y, tanh),
+            Activation::Silu => map(x, y, |x| evaluate(Activation::Silu, x)),
+        }
+    }
 }
 
 #[inline(always)]
@@ -51,11 +68,26 @@ const LANES: usize = 8;
 pub fn softmax_f32(isa: Isa, classes: usize, x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len(), "softmax: input and output differ in length");
     assert!(classes > 0 && x.len().is_multiple_of(classes), "softmax: rows are not whole");
-    isa.vectorized(|| {
-        for (x, y) in x.chunks_exact(classes).zip(y.chunks_exact_mut(classes)) {
+    isa.vectorized(Softmax { classes, x, y });
+}
+
+/// Rows of classes.
+struct Softmax<'a> {
+    classes: usize,
+    x: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl Body for Softmax<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let rows = self.x.chunks_exact(self.classes);
+        for (x, y) in rows.zip(self.y.chunks_exact_mut(self.classes)) {
             softmax_row(x, y);
         }
-    });
+    }
 }
 
 #[inline(always)]

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::Isa;
+use super::isa::{Body, Isa};
 use crate::quant::{Output, QuantParams, requantize};
 
 /// Sizes of a pooling of one image `[in_h, in_w, channels]` to `[out_h, out_w, channels]`.
@@ -49,33 +49,6 @@ impl PoolShape {
         assert_eq!(y, self.out_h * self.out_w * self.channels, "pool: output length, {self:?}");
     }
 
-    /// Folds each window, channel by channel in row order; `finish` is told how many pixels.
-    #[inline(always)]
-    fn fold<T: Copy, A: Copy>(
-        &self,
-        x: &[T],
-        y: &mut [T],
-        start: A,
-        fold: impl Fn(A, T) -> A,
-        finish: impl Fn(A, usize) -> T,
-    ) {
-        let channels = self.channels;
-        for (pixel, y) in y.chunks_exact_mut(channels).enumerate() {
-            let rows = self.clip(0, pixel / self.out_w);
-            let columns = self.clip(1, pixel % self.out_w);
-            let window = Window { x, width: self.in_w, channels, rows, columns };
-            let mut channel = 0;
-            while channel < channels {
-                let y = &mut y[channel..];
-                channel += match channels - channel {
-                    16.. => window.block::<16, A>(channel, y, start, &fold, &finish),
-                    4.. => window.block::<4, A>(channel, y, start, &fold, &finish),
-                    _ => window.block::<1, A>(channel, y, start, &fold, &finish),
-                };
-            }
-        }
-    }
-
     /// The part of a window's rows (`axis` 0) or columns (1) that lies in the image.
     #[inline(always)]
     fn clip(&self, axis: usize, at: usize) -> (usize, usize) {
@@ -83,6 +56,49 @@ impl PoolShape {
         let first = at * self.stride[axis];
         let end = (first + self.kernel[axis]).saturating_sub(self.padding[axis]);
         (first.saturating_sub(self.padding[axis]), end.min(size))
+    }
+}
+
+/// Folds each window, channel by channel in row order.
+struct Folding<'a, T, A, F, G> {
+    shape: &'a PoolShape,
+    x: &'a [T],
+    y: &'a mut [T],
+    start: A,
+    fold: F,
+    /// Is told how many pixels there were.
+    finish: G,
+}
+
+impl<T, A, F, G, H> Body for Folding<'_, T, A, F, G>
+where
+    T: Copy,
+    A: Copy,
+    F: Fn(A, T) -> A,
+    G: Fn(usize) -> H,
+    H: Fn(A) -> T,
+{
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { shape, x, y, start, fold, finish } = self;
+        let channels = shape.channels;
+        for (pixel, y) in y.chunks_exact_mut(channels).enumerate() {
+            let rows = shape.clip(0, pixel / shape.out_w);
+            let columns = shape.clip(1, pixel % shape.out_w);
+            let window = Window { x, width: shape.in_w, channels, rows, columns };
+            let mut channel = 0;
+            while channel < channels {
+                let y = &mut y[channel..];
+                channel += match channels - channel {
+                    64.. => window.block::<64, A, H>(channel, y, start, &fold, &finish),
+                    16.. => window.block::<16, A, H>(channel, y, start, &fold, &finish),
+                    4.. => window.block::<4, A, H>(channel, y, start, &fold, &finish),
+                    _ => window.block::<1, A, H>(channel, y, start, &fold, &finish),
+                };
+            }
+        }
     }
 }
 
@@ -98,28 +114,26 @@ struct Window<'a, T> {
 impl<T: Copy> Window<'_, T> {
     /// Folds `N` channels from `channel` on and says how many they were.
     #[inline(always)]
-    fn block<const N: usize, A: Copy>(
+    fn block<const N: usize, A: Copy, H: Fn(A) -> T>(
         &self,
         channel: usize,
         y: &mut [T],
         start: A,
         fold: impl Fn(A, T) -> A,
-        finish: impl Fn(A, usize) -> T,
+        finish: impl Fn(usize) -> H,
     ) -> usize {
         let mut acc = [start; N];
         for row in self.rows.0..self.rows.1 {
             for column in self.columns.0..self.columns.1 {
                 let x = &self.x[(row * self.width + column) * self.channels + channel..][..N];
-                for (acc, &x) in acc.iter_mut().zip(x) {
-                    *acc = fold(*acc, x);
-                }
+                // Arrays made anew stay in registers.
+                acc = core::array::from_fn(|i| fold(acc[i], x[i]));
             }
         }
         let height = self.rows.1.saturating_sub(self.rows.0);
         let count = height * self.columns.1.saturating_sub(self.columns.0);
-        for (y, acc) in y[..N].iter_mut().zip(acc) {
-            *y = finish(acc, count);
-        }
+        let finish = finish(count);
+        y[..N].copy_from_slice(&acc.map(finish));
         N
     }
 }
@@ -127,14 +141,15 @@ impl<T: Copy> Window<'_, T> {
 /// Largest int8 of each window; padding never wins.
 pub fn max_pool_i8(isa: Isa, shape: &PoolShape, x: &[i8], y: &mut [i8]) {
     shape.assert_lengths(x.len(), y.len());
-    isa.vectorized(|| shape.fold(x, y, i8::MIN, |max: i8, x| max.max(x), |max, _| max));
+    let (fold, finish) = (|max: i8, x| max.max(x), |_| |max| max);
+    isa.vectorized(Folding { shape, x, y, start: i8::MIN, fold, finish });
 }
 
 /// Largest f32 of each window; padding never wins, and NaN neither.
 pub fn max_pool_f32(isa: Isa, shape: &PoolShape, x: &[f32], y: &mut [f32]) {
     shape.assert_lengths(x.len(), y.len());
-    let larger = |max: f32, x: f32| if x > max { x } else { max };
-    isa.vectorized(|| shape.fold(x, y, f32::NEG_INFINITY, larger, |max, _| max));
+    let fold = |max: f32, x| if x > max { x } else { max };
+    isa.vectorized(Folding { shape, x, y, start: f32::NEG_INFINITY, fold, finish: |_| |max| max });
 }
 
 /// Mean of each window in f32: the sum in row order, then one division.
@@ -149,8 +164,11 @@ pub fn avg_pool_f32(
 ) {
     shape.assert_lengths(x.len(), y.len());
     let area = shape.kernel[0] * shape.kernel[1];
-    let mean = |sum: f32, count| sum / (if count_include_pad { area } else { count }) as f32;
-    isa.vectorized(|| shape.fold(x, y, 0.0, |sum: f32, x| sum + x, mean));
+    let finish = |count| {
+        let divisor = if count_include_pad { area } else { count } as f32;
+        move |sum: f32| sum / divisor
+    };
+    isa.vectorized(Folding { shape, x, y, start: 0.0, fold: |sum: f32, x| sum + x, finish });
 }
 
 /// int8 average pooling: `Σ (q - z_x)` in int32, requantized with `s_x / (s_y · count)`.
@@ -191,8 +209,11 @@ impl AvgPoolI8 {
     pub fn run(&self, x: &[i8], y: &mut [i8]) {
         self.shape.assert_lengths(x.len(), y.len());
         let zero_point = i32::from(self.zero_point);
-        let add = |sum: i32, x: i8| sum.wrapping_add(i32::from(x) - zero_point);
-        let mean = |sum: i32, count: usize| requantize(sum, self.multipliers[count], self.output);
-        self.isa.vectorized(|| self.shape.fold(x, y, 0, add, mean));
+        let fold = |sum: i32, x: i8| sum.wrapping_add(i32::from(x));
+        let finish = |count: usize| {
+            let (zeros, m) = (zero_point.wrapping_mul(count as i32), self.multipliers[count]);
+            move |sum: i32| requantize(sum.wrapping_sub(zeros), m, self.output)
+        };
+        self.isa.vectorized(Folding { shape: &self.shape, x, y, start: 0, fold, finish });
     }
 }

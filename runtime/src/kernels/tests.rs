@@ -291,6 +291,23 @@ fn a_table_of_the_identity_changes_nothing() {
 }
 
 #[test]
+fn sums_far_beyond_the_output_saturate() {
+    // 255 · 10¹² output steps are more than an i32 holds.
+    let (a, b) =
+        (QuantParams { scale: 1e9, zero_point: 3 }, QuantParams { scale: 1e-3, zero_point: 0 });
+    let output = Output { zero_point: -7, lo: -100, hi: 110 };
+    let (x, zeros): (Vec<i8>, Vec<i8>) = ((-60..=60).collect(), alloc::vec![0; 121]);
+    for isa in Isa::available() {
+        let mut y = alloc::vec![0; 121];
+        AddI8::new(isa, a, b, 1e-3, output).run(&x, &zeros, &mut y);
+        for (&x, y) in x.iter().zip(y) {
+            let expected = [-100, -7, 110][usize::from(x >= 3) + usize::from(x > 3)];
+            assert_eq!(y, expected, "{isa}: {x}");
+        }
+    }
+}
+
+#[test]
 fn activations_have_their_known_values() {
     // Howard et al. 2019 for the hard ones; the logistic function at ln 3 is 3/4.
     let cases = [
@@ -322,12 +339,27 @@ fn softmax_of_infinities_and_one_class() {
 #[test]
 #[cfg(all(target_arch = "x86_64", feature = "std"))]
 fn the_tests_ran_every_instruction_set_of_this_cpu() {
-    let ran: Vec<&str> = Isa::available().map(Isa::name).collect();
     let has_avx2 = std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma");
-    let expected: &[&str] = if has_avx2 { &["scalar", "avx2"] } else { &["scalar"] };
-    assert_eq!(ran, expected);
+    let has_vnni = std::is_x86_feature_detected!("avx512bw")
+        && std::is_x86_feature_detected!("avx512dq")
+        && std::is_x86_feature_detected!("avx512vl")
+        && std::is_x86_feature_detected!("avx512vbmi")
+        && std::is_x86_feature_detected!("avx512vnni");
+    let mut expected = alloc::vec!["scalar"];
     if has_avx2 {
-        assert_eq!(gemm::int8::tile(Isa::Avx2).k_group, 2, "the int8 tile is the portable one");
+        expected.push("avx2");
+        assert_eq!(
+            gemm::int8::tile(Isa::Avx2, 64, 64).k_group,
+            4,
+            "the int8 tile is the portable one"
+        );
         assert_eq!(depthwise::int8(Isa::Avx2).tap_group, 2, "the kernel is the portable one");
     }
+    if has_avx2 && has_vnni {
+        expected.push("avx512vnni");
+        assert_eq!(gemm::int8::tile(Isa::Avx512Vnni, 64, 64).nr, 64, "the int8 tile is another's");
+        assert_eq!(depthwise::int8(Isa::Avx512Vnni).block, 64, "the kernel is another's");
+    }
+    let ran: Vec<&str> = Isa::available().map(Isa::name).collect();
+    assert_eq!(ran, expected);
 }

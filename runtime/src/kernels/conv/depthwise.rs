@@ -4,32 +4,37 @@ use alloc::vec::Vec;
 
 use super::ConvShape;
 use super::band::Bands;
-use crate::kernels::Isa;
 use crate::kernels::aligned::Aligned;
-use crate::kernels::depthwise::{BLOCK, Kernel, Run};
+use crate::kernels::depthwise::{Kernel, Run};
 use crate::kernels::gemm::Arithmetic;
 
-/// Bytes of a band: half of a small first-level cache.
-const BAND_BYTES: usize = 16 * 1024;
-/// Most channels that are worth folding.
-const FOLDED: usize = 128;
+/// Bytes of a band: a fraction of a small board's second-level cache.
+const BAND_BYTES: usize = 64 * 1024;
+/// Most blocks of channels that are worth folding.
+const FOLDED: usize = 8;
 
 /// Neighbouring pixels taken as one with that many times the channels, so that blocks are full.
 ///
-/// Neighbours in a row with stride 1 are neighbours in memory, tap by tap.
-pub(super) fn fold(shape: &ConvShape) -> usize {
-    let pixels = (1..=BLOCK).find(|n| (n * shape.out_c).is_multiple_of(BLOCK)).unwrap_or(1);
-    let worth = pixels * shape.out_c <= FOLDED && pixels <= shape.out_w;
-    if worth && shape.stride[1] == 1 { pixels } else { 1 }
+/// Neighbours in a row are neighbours in memory, tap by tap: with stride 1 as they are, else in
+/// bands that hold columns by their remainder.
+pub(super) fn fold(shape: &ConvShape, block: usize) -> usize {
+    let full = (1..=block).find(|n| (n * shape.out_c).is_multiple_of(block)).unwrap_or(1);
+    let worth = |pixels: usize| pixels * shape.out_c <= FOLDED * block;
+    let narrow = shape.out_c < block || shape.stride[1] == 1;
+    match full {
+        _ if !narrow => 1,
+        pixels if worth(pixels) && pixels <= shape.out_w => pixels,
+        2.. if worth(shape.out_w) => shape.out_w,
+        _ => 1,
+    }
 }
 
 /// A convolution whose groups are single channels.
 pub(super) struct DepthwiseConv<T: Arithmetic> {
-    isa: Isa,
     shape: ConvShape,
     kernel: Kernel<T>,
     /// Weights of `fold · out_c` channels, as the epilogue's constants.
-    weight: Aligned<T::Left>,
+    weight: Aligned<T::Value>,
     epilogue: T::Epilogue,
     /// Stands for 0.0 in the input.
     zero: T::Value,
@@ -39,27 +44,28 @@ pub(super) struct DepthwiseConv<T: Arithmetic> {
 }
 
 impl<T: Arithmetic> DepthwiseConv<T> {
-    /// Packs `weight` `[out_c, taps]`; the kernel is one that this CPU can run.
+    /// Packs `weight` `[fold · out_c, taps]`; the kernel is one that this CPU can run.
     ///
-    /// `epilogue` has the constants of all channels [`fold`] times.
+    /// Weights and the constants in `epilogue` are those of all channels [`fold`] times.
     pub(super) fn new(
-        isa: Isa,
         shape: ConvShape,
         kernel: Kernel<T>,
         weight: &[T::Value],
         epilogue: T::Epilogue,
         zero: T::Value,
     ) -> Self {
-        let fold = fold(&shape);
+        let fold = fold(&shape, kernel.block);
         let budget = BAND_BYTES / size_of::<T::Value>();
         let bands = Bands::new(shape, shape.out_c / shape.in_c, budget);
-        // A padded tap has weight zero and may read where the last one does.
-        let taps = (0..kernel.padded_taps(shape.taps())).map(|tap| tap.min(shape.taps() - 1));
-        let place = |tap| bands.tap(tap / shape.kernel[1], tap % shape.kernel[1]);
+        let bands = if fold > 1 { bands.with_columns_by_remainder() } else { bands };
+        // A padded tap has weight zero and may read where the one before does.
+        let offsets = kernel.taps(shape.kernel).into_iter().scan(0, |last, tap| {
+            *last = tap.map_or(*last, |[ky, kx]| bands.tap(ky, kx));
+            Some(*last)
+        });
         Self {
-            weight: kernel.pack(shape.taps(), &weight.repeat(fold)),
-            offsets: taps.map(place).collect(),
-            isa,
+            weight: kernel.pack(shape.kernel, weight),
+            offsets: offsets.collect(),
             shape,
             kernel,
             epilogue,
@@ -71,7 +77,7 @@ impl<T: Arithmetic> DepthwiseConv<T> {
 
     /// Elements of scratch: a band, and what the last block of the last pixel reads past it.
     fn band_len(&self) -> usize {
-        self.bands.len() + self.fold * self.shape.out_c + BLOCK
+        self.bands.len() + self.fold * self.shape.out_c + self.kernel.block
     }
 
     /// Bytes of scratch.
@@ -84,18 +90,18 @@ impl<T: Arithmetic> DepthwiseConv<T> {
         let band: &mut [T::Value] = super::elements(scratch);
         let bands = self.bands.each();
         for (band_rows, y) in bands.zip(y.chunks_mut(self.bands.rows() * out_w * out_c)) {
-            self.isa.vectorized(|| self.bands.fill(band_rows, self.zero, x, band));
-            for (row, y) in y.chunks_exact_mut(out_w * out_c).enumerate() {
-                self.kernel.run(&mut Run {
-                    x: &band[row * stride[0] * self.bands.line()..],
-                    offsets: &self.offsets,
-                    step: stride[1] * self.fold * out_c,
-                    channels: self.fold * out_c,
-                    weight: &self.weight,
-                    epilogue: &self.epilogue,
-                    y,
-                });
-            }
+            self.bands.fill(band_rows, self.zero, x, band);
+            self.kernel.run(&mut Run {
+                x: band,
+                offsets: &self.offsets,
+                step: self.fold * self.bands.step(),
+                line: stride[0] * self.bands.line(),
+                channels: self.fold * out_c,
+                weight: &self.weight,
+                epilogue: &self.epilogue,
+                y,
+                y_row: out_w * out_c,
+            });
         }
     }
 }

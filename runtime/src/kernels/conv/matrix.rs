@@ -7,7 +7,6 @@ use alloc::vec::Vec;
 
 use super::ConvShape;
 use super::band::Bands;
-use crate::kernels::Isa;
 use crate::kernels::gemm::{Arithmetic, Depth, Gemm, Left, Tile};
 
 /// Bytes of a band: a fraction of a small board's second-level cache.
@@ -15,7 +14,6 @@ const BAND_BYTES: usize = 128 * 1024;
 
 /// A convolution by matrix products.
 pub(super) struct MatrixConv<T: Arithmetic> {
-    isa: Isa,
     shape: ConvShape,
     gemm: Gemm<T>,
     /// Stands for 0.0 in the input.
@@ -25,6 +23,8 @@ pub(super) struct MatrixConv<T: Arithmetic> {
     in_place: bool,
     pixels: Vec<usize>,
     segments: Vec<usize>,
+    groups: Vec<usize>,
+    encode: Option<fn(&mut [T::Value])>,
     /// Elements of a band, with what a tile reads past the last segment.
     band_len: usize,
 }
@@ -32,30 +32,36 @@ pub(super) struct MatrixConv<T: Arithmetic> {
 impl<T: Arithmetic> MatrixConv<T> {
     /// Packs `weight` `[out_c, kh, kw, in_c / groups]`; the tile is one that this CPU can run.
     pub(super) fn new(
-        isa: Isa,
         shape: ConvShape,
         tile: Tile<T>,
         weight: &[T::Value],
         epilogue: T::Epilogue,
         zero: T::Value,
     ) -> Self {
-        let budget = BAND_BYTES / size_of::<T::Left>();
-        let in_image = T::direct(&[]).and_then(|_| Bands::of_image(shape, budget));
-        let in_place = in_image.is_some();
-        let bands = in_image.unwrap_or_else(|| Bands::new(shape, 1, budget));
+        let budget = BAND_BYTES / size_of::<T::Value>();
         let [kernel_h, kernel_w] = shape.kernel;
         let width = shape.in_c / shape.groups;
         let rows_are_whole = shape.groups == 1 && (shape.dilation[1] == 1 || kernel_w == 1);
         let (taps, segment) =
             if rows_are_whole { (1, kernel_w * width) } else { (kernel_w, width) };
+        // What tiles read past a segment must not lie past the image.
+        let in_image =
+            Bands::of_image(shape, budget).filter(|_| segment.is_multiple_of(tile.k_group));
+        let in_image = in_image.filter(|_| tile.encode.is_none());
+        let in_place = in_image.is_some();
+        let bands = in_image.unwrap_or_else(|| Bands::new(shape, 1, budget));
         let segments = (0..kernel_h).flat_map(|ky| (0..taps).map(move |kx| (ky, kx)));
+        let segments: Vec<usize> = segments.map(|(ky, kx)| bands.tap(ky, kx)).collect();
+        let steps = segment.div_ceil(tile.k_group);
+        let groups = |&start: &usize| (0..steps).map(move |step| start + step * tile.k_group);
         let depth = Depth { segments: kernel_h * taps, segment };
         Self {
-            segments: segments.map(|(ky, kx)| bands.tap(ky, kx)).collect(),
+            groups: segments.iter().flat_map(groups).collect(),
+            segments,
+            encode: tile.encode,
             pixels: bands.pixels(),
             band_len: bands.len() + tile.k_group,
             gemm: Gemm::new(tile, shape.out_c / shape.groups, depth, weight, epilogue),
-            isa,
             shape,
             zero,
             bands,
@@ -65,18 +71,20 @@ impl<T: Arithmetic> MatrixConv<T> {
 
     /// Bytes of scratch.
     pub(super) fn scratch_len(&self) -> usize {
-        if self.in_place { 0 } else { self.band_len * size_of::<T::Left>() }
+        if self.in_place { 0 } else { self.band_len * size_of::<T::Value>() }
     }
 
     pub(super) fn run(&self, x: &[T::Value], y: &mut [T::Value], scratch: &mut [u8]) {
         let ConvShape { groups, in_c, out_w, out_c, .. } = self.shape;
-        let band: &mut [T::Left] = super::elements(scratch);
+        let band: &mut [T::Value] = super::elements(scratch);
         for (first, rows) in self.bands.each() {
-            let band = if let Some(x) = T::direct(x).filter(|_| self.in_place) {
+            let band = if self.in_place {
                 self.bands.view(first, x)
             } else {
-                let zero = self.zero;
-                self.isa.vectorized(|| self.bands.fill((first, rows), zero, x, band));
+                self.bands.fill((first, rows), self.zero, x, band);
+                if let Some(encode) = self.encode {
+                    encode(band);
+                }
                 &*band
             };
             for group in 0..groups {
@@ -84,6 +92,7 @@ impl<T: Arithmetic> MatrixConv<T> {
                     values: &band[group * (in_c / groups)..],
                     pixels: &self.pixels[..rows * out_w],
                     segments: &self.segments,
+                    groups: &self.groups,
                 };
                 let y = &mut y[first * out_w * out_c + group * (out_c / groups)..];
                 self.gemm.run(group, left, (y, out_c));

@@ -14,10 +14,9 @@ use matrix::MatrixConv;
 pub use shape::ConvShape;
 
 use super::Isa;
-use super::depthwise::BLOCK;
 use super::gemm::Arithmetic;
 use super::gemm::float::{BiasClamp, Float};
-use super::gemm::int8::{Int8, Requantize};
+use super::gemm::int8::{Int8, Requantize, Rows};
 use crate::quant::Output;
 
 /// How a convolution is computed.
@@ -87,17 +86,21 @@ impl ConvI8 {
         assert_eq!(bias.len(), shape.out_c, "conv: biases against output channels");
         assert_eq!(multiplier.len(), shape.out_c, "conv: multipliers against output channels");
         let zero = input_zero_point;
+        let isa = Rows { weight, bias, multiplier }.isa(isa);
         let strategy = if shape.is_depthwise() {
-            let fold = fold(&shape);
-            let (bias, multiplier) = (bias.repeat(fold), multiplier.repeat(fold));
-            let epilogue = Requantize::new(&bias, &multiplier, output, bias.len(), BLOCK);
             let kernel = super::depthwise::int8(isa);
-            Strategy::Depthwise(DepthwiseConv::new(isa, shape, kernel, weight, epilogue, zero))
+            let fold = fold(&shape, kernel.block);
+            let (weight, bias) = (weight.repeat(fold), bias.repeat(fold));
+            let multiplier = multiplier.repeat(fold);
+            let rows = Rows { weight: &weight, bias: &bias, multiplier: &multiplier };
+            let epilogue = Requantize::new(isa, rows, output, bias.len(), kernel.block);
+            Strategy::Depthwise(DepthwiseConv::new(shape, kernel, &weight, epilogue, zero))
         } else {
-            let tile = super::gemm::int8::tile(isa);
             let n = shape.out_c / shape.groups;
-            let epilogue = Requantize::new(bias, multiplier, output, n, tile.nr);
-            Strategy::Matrix(MatrixConv::new(isa, shape, tile, weight, epilogue, zero))
+            let tile = super::gemm::int8::tile(isa, n, shape.k());
+            let rows = Rows { weight, bias, multiplier };
+            let epilogue = Requantize::new(isa, rows, output, n, tile.lanes);
+            Strategy::Matrix(MatrixConv::new(shape, tile, weight, epilogue, zero))
         };
         Self { shape, strategy }
     }
@@ -139,14 +142,15 @@ impl ConvF32 {
         assert_eq!(weight.len(), shape.weight_len(), "conv: weight length against {shape:?}");
         assert_eq!(bias.len(), shape.out_c, "conv: biases against output channels");
         let strategy = if shape.is_depthwise() {
-            let bias = bias.repeat(fold(&shape));
-            let epilogue = BiasClamp::new(&bias, range, bias.len(), BLOCK);
             let kernel = super::depthwise::float(isa);
-            Strategy::Depthwise(DepthwiseConv::new(isa, shape, kernel, weight, epilogue, 0.0))
+            let fold = fold(&shape, kernel.block);
+            let (weight, bias) = (weight.repeat(fold), bias.repeat(fold));
+            let epilogue = BiasClamp::new(&bias, range, bias.len(), kernel.block);
+            Strategy::Depthwise(DepthwiseConv::new(shape, kernel, &weight, epilogue, 0.0))
         } else {
             let tile = super::gemm::float::tile(isa);
-            let epilogue = BiasClamp::new(bias, range, shape.out_c / shape.groups, tile.nr);
-            Strategy::Matrix(MatrixConv::new(isa, shape, tile, weight, epilogue, 0.0))
+            let epilogue = BiasClamp::new(bias, range, shape.out_c / shape.groups, tile.lanes);
+            Strategy::Matrix(MatrixConv::new(shape, tile, weight, epilogue, 0.0))
         };
         Self { shape, strategy }
     }

@@ -48,7 +48,7 @@ struct Case {
 }
 
 fn geometry() -> impl Strategy<Value = ConvShape> {
-    let channels = || select(&[1_usize, 2, 3, 7, 8, 16, 17, 24, 33, 65]);
+    let channels = || select(&[1_usize, 2, 3, 7, 8, 16, 17, 24, 33, 64, 65]);
     let kernel = || select(&[1_usize, 2, 3, 5]);
     let pair = |of: std::ops::RangeInclusive<usize>| [of.clone(), of];
     (
@@ -172,14 +172,14 @@ fn a_linear_layer_equals_the_definition() {
 }
 
 #[test]
-fn an_image_of_several_bands_equals_the_definition() {
-    // 42 padded rows of 42 · 64 i16 are more than the 128 KiB of a band.
-    let shape = ConvShape {
-        in_h: 40,
-        in_w: 40,
+fn images_of_several_bands_equal_the_definition() {
+    // 50 padded rows of 50 · 64 bytes are more than the 128 KiB and 64 KiB of a band.
+    let square = ConvShape {
+        in_h: 48,
+        in_w: 48,
         in_c: 64,
-        out_h: 40,
-        out_w: 40,
+        out_h: 48,
+        out_w: 48,
         out_c: 8,
         kernel: [3, 3],
         stride: [1, 1],
@@ -187,10 +187,15 @@ fn an_image_of_several_bands_equals_the_definition() {
         dilation: [1, 1],
         groups: 1,
     };
-    let output = Output { zero_point: 0, lo: 0, hi: 127 };
-    let case = Case { shape, zero: -128, output, seed: 11 };
-    check_int8(&case).unwrap();
-    check_float(&case).unwrap();
+    let depthwise = ConvShape { out_c: 64, groups: 64, ..square };
+    let halved = ConvShape { out_h: 24, out_w: 24, stride: [2, 2], ..depthwise };
+    let thin = ConvShape { in_h: 199, in_c: 16, out_c: 16, out_h: 100, groups: 16, ..halved };
+    for shape in [square, depthwise, halved, thin] {
+        let output = Output { zero_point: 0, lo: 0, hi: 127 };
+        let case = Case { shape, zero: -128, output, seed: 11 };
+        check_int8(&case).unwrap();
+        check_float(&case).unwrap();
+    }
 }
 
 #[test]
@@ -207,5 +212,35 @@ fn saturating_sums_stay_exact() {
         let mut y = [0; 17];
         conv.run(&x, &mut y, scratch.as_mut_slice());
         assert_eq!(y, [100; 17], "{isa}");
+    }
+}
+
+#[test]
+fn multipliers_too_large_for_an_i32_saturate() {
+    for (groups, multiplier) in [(1, 1e5), (16, 1e5), (1, 3e38), (16, 3e38)] {
+        let kernel = [1 + groups / 8; 2];
+        let shape = ConvShape {
+            in_h: 5,
+            in_w: 5,
+            out_h: 5,
+            out_w: 5,
+            kernel,
+            groups,
+            ..ConvShape::linear(16, 16)
+        };
+        let mut noise = Noise(5);
+        let (x, weight) =
+            (noise.int8(shape.input_len(), -128), noise.int8(shape.weight_len(), -127));
+        let (bias, multiplier) = ([-3; 16], [multiplier; 16]);
+        let output = Output { zero_point: 4, lo: -100, hi: 100 };
+        let expected = twin::int8(&shape, &x, &weight, &bias, &multiplier, 0, output);
+        assert!(expected.contains(&-100) && expected.contains(&100));
+        for isa in Isa::available() {
+            let conv = ConvI8::new(isa, shape, &weight, &bias, &multiplier, 0, output);
+            let mut scratch = Aligned::<u8>::zeroed(conv.scratch_len());
+            let mut y = alloc::vec![0; shape.output_len()];
+            conv.run(&x, &mut y, scratch.as_mut_slice());
+            assert_eq!(y, expected, "{isa}");
+        }
     }
 }

@@ -2,8 +2,11 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512vnni;
 mod portable;
 
+use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::Isa;
@@ -12,18 +15,21 @@ use super::gemm::Arithmetic;
 use super::gemm::float::Float;
 use super::gemm::int8::Int8;
 
-/// Channels in a block: packed weights and constants are padded to a multiple.
-pub(crate) const BLOCK: usize = 16;
-
-/// Computes runs of neighbouring output pixels for one instruction set.
+/// Computes bands of output rows for one instruction set.
 pub(crate) struct Kernel<T: Arithmetic> {
+    /// Channels in a block: packed weights and constants are padded to a multiple.
+    pub(crate) block: usize,
     /// Neighbouring taps that lie together in the packed weights.
     pub(crate) tap_group: usize,
+    /// Whether each kernel row has groups of its own, or groups run on into the next row.
+    pub(crate) by_rows: bool,
+    /// Where a channel's weights lie in its block.
+    pub(crate) lane: fn(usize) -> usize,
     /// Unsafe to call where the CPU lacks the instruction set of the kernel.
     pub(crate) run: unsafe fn(&mut Run<'_, T>),
 }
 
-/// Output pixels whose inputs lie `step` apart.
+/// Rows of output pixels; the inputs of neighbours in a row lie `step` apart.
 pub(crate) struct Run<'a, T: Arithmetic> {
     /// Input from the first pixel's first tap on; a block can be read at each tap of each pixel.
     pub(crate) x: &'a [T::Value],
@@ -31,40 +37,55 @@ pub(crate) struct Run<'a, T: Arithmetic> {
     pub(crate) offsets: &'a [usize],
     /// Distance between the inputs of neighbouring pixels.
     pub(crate) step: usize,
+    /// Distance between the inputs of output rows.
+    pub(crate) line: usize,
     /// Channels, of input and output.
     pub(crate) channels: usize,
-    /// `[blocks, taps / tap_group, BLOCK, tap_group]`.
-    pub(crate) weight: &'a [T::Left],
+    /// `[blocks, taps / tap_group, block, tap_group]`.
+    pub(crate) weight: &'a [T::Value],
     /// Constants of all channels, padded to blocks.
     pub(crate) epilogue: &'a T::Epilogue,
-    /// Output, `[pixels, channels]`; the last pixel may end early.
+    /// Output, rows of `[pixels, channels]`; the last pixel of a row may end early.
     pub(crate) y: &'a mut [T::Value],
+    /// Elements of an output row.
+    pub(crate) y_row: usize,
 }
 
 impl<T: Arithmetic> Kernel<T> {
-    /// Taps of the packed weights.
-    pub(crate) fn padded_taps(&self, taps: usize) -> usize {
-        taps.next_multiple_of(self.tap_group)
+    /// The taps of the packed weights, as kernel row and column; none where padded.
+    pub(crate) fn taps(&self, [h, w]: [usize; 2]) -> Vec<Option<[usize; 2]>> {
+        let columns = |row| (0..w).map(move |column| Some([row, column]));
+        let group = self.tap_group;
+        let padded = |taps: Vec<_>| {
+            let padding = taps.len().next_multiple_of(group) - taps.len();
+            taps.into_iter().chain(core::iter::repeat_n(None, padding))
+        };
+        if self.by_rows {
+            (0..h).flat_map(|row| padded(columns(row).collect())).collect()
+        } else {
+            padded((0..h).flat_map(columns).collect()).collect()
+        }
     }
 
-    /// Packs `weight` `[channels, taps]`, with zeros where padded.
-    pub(crate) fn pack(&self, taps: usize, weight: &[T::Value]) -> Aligned<T::Left> {
-        let group = self.tap_group;
-        let channels = (weight.len() / taps).next_multiple_of(BLOCK);
-        let padded = self.padded_taps(taps);
-        let mut packed = Aligned::zeroed(channels * padded);
+    /// Packs `weight` `[channels, kh, kw]`, with zeros where padded.
+    pub(crate) fn pack(&self, kernel: [usize; 2], weight: &[T::Value]) -> Aligned<T::Value> {
+        let (block, group, taps) = (self.block, self.tap_group, self.taps(kernel));
+        let area = kernel[0] * kernel[1];
+        let channels = (weight.len() / area).next_multiple_of(block);
+        let mut packed = Aligned::zeroed(channels * taps.len());
         let values = packed.as_mut_slice();
-        for (channel, weights) in weight.chunks_exact(taps).enumerate() {
-            let block = channel / BLOCK * BLOCK * padded;
-            for (tap, &w) in weights.iter().enumerate() {
-                let lane = (tap / group * BLOCK + channel % BLOCK) * group + tap % group;
-                values[block + lane] = w.into();
+        for (channel, weights) in weight.chunks_exact(area).enumerate() {
+            let first = channel / block * block * taps.len();
+            for (i, tap) in taps.iter().enumerate() {
+                let Some([ky, kx]) = tap else { continue };
+                let lane = i / group * block + (self.lane)(channel % block);
+                values[first + lane * group + i % group] = weights[ky * kernel[1] + kx];
             }
         }
         packed
     }
 
-    /// Computes the run.
+    /// Computes the rows.
     pub(crate) fn run(&self, run: &mut Run<'_, T>) {
         #[expect(unsafe_code, reason = "the one call through the table of depthwise kernels")]
         // SAFETY: `int8` and `float` hand out a kernel only after `Isa::assert_available` has
@@ -76,21 +97,29 @@ impl<T: Arithmetic> Kernel<T> {
 }
 
 impl<T: Arithmetic> Run<'_, T> {
-    /// Where each pixel of a block begins in the input, and which channels it stores where.
+    /// Output rows.
     #[inline(always)]
-    pub(crate) fn pixels(
+    pub(crate) fn rows(&self) -> Range<usize> {
+        0..self.y.len() / self.y_row
+    }
+
+    /// Where each pixel of a row's block begins in the input, and which channels it stores where.
+    #[inline(always)]
+    pub(crate) fn pixels<const BLOCK: usize>(
         &self,
+        row: usize,
         channel: usize,
-    ) -> impl Iterator<Item = (usize, Range<usize>)> + use<T> {
-        let (step, channels, len) = (self.step, self.channels, self.y.len());
+    ) -> impl Iterator<Item = (usize, Range<usize>)> + use<T, BLOCK> {
+        let Self { step, channels, y_row, .. } = *self;
+        let (x, y) = (row * self.line + channel, row * y_row);
         let cols = BLOCK.min(channels - channel);
-        let starts = (channel..len).step_by(channels).enumerate();
-        starts.map(move |(pixel, at)| (pixel * step + channel, at..len.min(at + cols)))
+        let starts = (channel..y_row).step_by(channels).enumerate();
+        starts.map(move |(pixel, at)| (x + pixel * step, y + at..y + y_row.min(at + cols)))
     }
 
     /// A block of inputs; lanes without a channel read what lies behind.
     #[inline(always)]
-    pub(crate) fn load(&self, at: usize) -> &[T::Value; BLOCK] {
+    pub(crate) fn load<const BLOCK: usize>(&self, at: usize) -> &[T::Value; BLOCK] {
         let Some(block) = self.x[at..].first_chunk() else {
             panic!("depthwise: no {BLOCK} elements at {at} of {}", self.x.len());
         };
@@ -104,6 +133,8 @@ pub(crate) fn int8(isa: Isa) -> Kernel<Int8> {
     match isa {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => avx2::INT8,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni => avx512vnni::INT8,
         _ => portable::INT8,
     }
 }
@@ -113,7 +144,7 @@ pub(crate) fn float(isa: Isa) -> Kernel<Float> {
     isa.assert_available();
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => avx2::FLOAT,
+        Isa::Avx2 | Isa::Avx512Vnni => avx2::FLOAT,
         _ => portable::FLOAT,
     }
 }

@@ -14,21 +14,20 @@ use super::aligned::Aligned;
 pub(crate) trait Arithmetic: 'static {
     /// Elements of input, weights and output.
     type Value: Pod;
-    /// Elements of the left side as tiles read them.
-    type Left: Pod + From<Self::Value>;
     /// What happens to an accumulator before it is stored; its constants are one a packed channel.
     type Epilogue;
-
-    /// The input itself where tiles read it as it is.
-    fn direct(x: &[Self::Value]) -> Option<&[Self::Left]>;
 }
 
 /// A micro-kernel for pixels by one panel of channels.
 pub(crate) struct Tile<T: Arithmetic> {
-    /// Channels in a panel of the right side.
+    /// Channels in a panel of the right side, a multiple of `lanes`.
     pub(crate) nr: usize,
+    /// Channels in a vector: a last panel of fewer than `nr` is padded to a multiple.
+    pub(crate) lanes: usize,
     /// Neighbours along k that lie together in the right side; segments are padded to a multiple.
     pub(crate) k_group: usize,
+    /// Changes what the tile is to read instead of the input; it then reads bands only.
+    pub(crate) encode: Option<fn(&mut [T::Value])>,
     /// Unsafe to call where the CPU lacks the instruction set of the tile.
     pub(crate) run: unsafe fn(&mut Operands<'_, T>),
 }
@@ -46,22 +45,27 @@ pub(crate) struct Depth {
 ///
 /// Past each segment lie at least `k_group - 1` elements; they are read but weighted with zero.
 #[derive(Clone, Copy)]
-pub(crate) struct Left<'a, L> {
+pub(crate) struct Left<'a, V> {
     /// All elements.
-    pub(crate) values: &'a [L],
+    pub(crate) values: &'a [V],
     /// Where pixels begin.
     pub(crate) pixels: &'a [usize],
     /// Where segments begin from the pixel on.
     pub(crate) segments: &'a [usize],
+    /// Where each `k_group` of all segments begins.
+    pub(crate) groups: &'a [usize],
 }
 
 /// What a tile reads and writes.
 pub(crate) struct Operands<'a, T: Arithmetic> {
     /// Pixels to compute, any number.
-    pub(crate) left: Left<'a, T::Left>,
+    pub(crate) left: Left<'a, T::Value>,
     /// Elements of a segment with padding, a multiple of `k_group`.
     pub(crate) segment: usize,
-    /// One panel, `[segments, segment / k_group, nr, k_group]`.
+    /// Elements from the beginning of a pixel to the end of its last group.
+    pub(crate) reach: usize,
+    /// One panel, `[segments, segment / k_group, channels, k_group]` with `cols` channels padded
+    /// to a multiple of the tile's `lanes`.
     pub(crate) right: &'a [T::Value],
     /// Constants of all packed channels.
     pub(crate) epilogue: &'a T::Epilogue,
@@ -82,8 +86,18 @@ impl<T: Arithmetic> Operands<'_, T> {
         &self,
         pixels: &[usize; R],
         offset: usize,
-    ) -> [&[T::Left]; R] {
+    ) -> [&[T::Value]; R] {
         pixels.map(|pixel| &self.left.values[pixel + offset..][..self.segment])
+    }
+
+    /// All groups of several pixels: what lies from a pixel's beginning to its last group's end.
+    #[inline(always)]
+    pub(crate) fn windows<const R: usize>(&self, pixels: [usize; R]) -> [&[T::Value]; R] {
+        let mut windows = [&self.left.values[..0]; R];
+        for (window, pixel) in windows.iter_mut().zip(pixels) {
+            *window = &self.left.values[pixel..][..self.reach];
+        }
+        windows
     }
 
     /// The part of an output row that the tile owns.
@@ -93,7 +107,7 @@ impl<T: Arithmetic> Operands<'_, T> {
     }
 }
 
-/// A right side packed for one tile: weights `[groups, panels, segments, segment, nr]`.
+/// A right side packed for one tile: weights `[groups, panels, segments, segment, channels]`.
 pub(crate) struct Gemm<T: Arithmetic> {
     tile: Tile<T>,
     n: usize,
@@ -106,7 +120,7 @@ pub(crate) struct Gemm<T: Arithmetic> {
 impl<T: Arithmetic> Gemm<T> {
     /// Packs `weight` `[groups, n, segments, segment]`; the tile is one that this CPU can run.
     ///
-    /// `epilogue` holds `groups · n.next_multiple_of(nr)` channels, see [`spread`].
+    /// `epilogue` holds `groups · n.next_multiple_of(lanes)` channels, see [`spread`].
     pub(crate) fn new(
         tile: Tile<T>,
         n: usize,
@@ -123,23 +137,25 @@ impl<T: Arithmetic> Gemm<T> {
     pub(crate) fn run(
         &self,
         group: usize,
-        left: Left<'_, T::Left>,
+        left: Left<'_, T::Value>,
         (y, y_stride): (&mut [T::Value], usize),
     ) {
-        let Tile { nr, run, .. } = self.tile;
+        let Tile { nr, lanes, k_group, run, .. } = self.tile;
         let Depth { segments, segment } = self.depth;
-        let panels = self.n.div_ceil(nr);
-        let panel_len = nr * segments * segment;
-        for panel in 0..panels {
-            let packed = group * panels + panel;
+        let reach = left.groups.iter().max().map_or(0, |last| last + k_group);
+        let first = group * self.n.next_multiple_of(lanes);
+        for start in (0..self.n).step_by(nr) {
+            let cols = nr.min(self.n - start);
+            let (depth, channel) = (segments * segment, first + start);
             let mut operands = Operands {
                 left,
                 segment,
-                right: &self.weights[packed * panel_len..][..panel_len],
+                reach,
+                right: &self.weights[channel * depth..][..cols.next_multiple_of(lanes) * depth],
                 epilogue: &self.epilogue,
-                channel: packed * nr,
-                cols: nr.min(self.n - panel * nr),
-                y: &mut y[panel * nr..],
+                channel,
+                cols,
+                y: &mut y[start..],
                 y_stride,
             };
             #[expect(unsafe_code, reason = "the one call through the table of tiles")]
@@ -152,27 +168,29 @@ impl<T: Arithmetic> Gemm<T> {
     }
 }
 
-/// `[groups, n, segments, segment]` to `[groups, panels, segments, segment / k_group, nr, k_group]`
-/// with zeros where padded.
+/// `[groups, n, segments, segment]` to `[groups, panels, segments, segment / k_group, channels,
+/// k_group]` with zeros where padded.
 fn pack<T: Arithmetic>(
     tile: &Tile<T>,
     n: usize,
     depth: Depth,
     weight: &[T::Value],
 ) -> Aligned<T::Value> {
-    let Tile { nr, k_group, .. } = *tile;
+    let Tile { nr, lanes, k_group, .. } = *tile;
     let Depth { segments, segment } = depth;
-    let panels = n.div_ceil(nr);
-    let segment_len = segment.next_multiple_of(k_group) * nr;
+    let padded = segment.next_multiple_of(k_group);
+    let channels = n.next_multiple_of(lanes);
     let groups = weight.len() / (n * segments * segment);
-    let mut packed = Aligned::zeroed(groups * panels * segments * segment_len);
+    let mut packed = Aligned::zeroed(groups * channels * segments * padded);
     let values = packed.as_mut_slice();
     for (i, weights) in weight.chunks_exact(segment).enumerate() {
         let (row, part) = (i / segments, i % segments);
         let (group, channel) = (row / n, row % n);
-        let start = ((group * panels + channel / nr) * segments + part) * segment_len;
+        let panel = channel / nr * nr;
+        let width = nr.min(channels - panel);
+        let start = (group * channels + panel) * segments * padded + part * padded * width;
         for (k, &w) in weights.iter().enumerate() {
-            let lane = (k / k_group * nr + channel % nr) * k_group + k % k_group;
+            let lane = (k / k_group * width + channel - panel) * k_group + k % k_group;
             values[start + lane] = w;
         }
     }
@@ -180,8 +198,8 @@ fn pack<T: Arithmetic>(
 }
 
 /// Constants of `[groups, n]` channels at the places of packed ones, with zeros between.
-pub(crate) fn spread<V: Pod>(values: &[V], n: usize, nr: usize) -> Aligned<V> {
-    let padded = n.next_multiple_of(nr);
+pub(crate) fn spread<V: Pod>(values: &[V], n: usize, lanes: usize) -> Aligned<V> {
+    let padded = n.next_multiple_of(lanes);
     let mut all = Aligned::zeroed(values.len() / n * padded);
     for (to, from) in all.as_mut_slice().chunks_exact_mut(padded).zip(values.chunks_exact(n)) {
         to[..n].copy_from_slice(from);

@@ -5,13 +5,13 @@ use core::arch::x86_64::*;
 
 use super::super::{Operands, Tile};
 use super::Float;
-use crate::kernels::x86::{load_f32x8, store_f32};
+use crate::kernels::x86::avx2::{load_f32x8, store_f32};
 
 const MR: usize = 6;
 const NR: usize = 16;
 
 /// Six pixels by 16 channels: twelve accumulators, two weights and an input fill the registers.
-pub(super) const TILE: Tile<Float> = Tile { nr: NR, k_group: 1, run };
+pub(super) const TILE: Tile<Float> = Tile { nr: NR, lanes: NR, k_group: 1, encode: None, run };
 
 #[target_feature(enable = "avx2,fma")]
 fn run(operands: &mut Operands<'_, Float>) {

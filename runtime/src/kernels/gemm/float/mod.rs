@@ -8,17 +8,12 @@ use super::{Arithmetic, Tile, spread};
 use crate::kernels::Isa;
 use crate::kernels::aligned::Aligned;
 
-/// The f32 product; tiles read the input as it is where a patch is one pixel.
+/// The f32 product.
 pub(crate) struct Float;
 
 impl Arithmetic for Float {
     type Value = f32;
-    type Left = f32;
     type Epilogue = BiasClamp;
-
-    fn direct(x: &[f32]) -> Option<&[f32]> {
-        Some(x)
-    }
 }
 
 /// Adds the bias and clamps: one bias a packed channel.
@@ -30,9 +25,9 @@ pub(crate) struct BiasClamp {
 }
 
 impl BiasClamp {
-    /// Constants of `[groups, n]` channels for panels of `nr`.
-    pub(crate) fn new(bias: &[f32], range: (f32, f32), n: usize, nr: usize) -> Self {
-        Self { bias: spread(bias, n, nr), range }
+    /// Constants of `[groups, n]` channels for vectors of `lanes`.
+    pub(crate) fn new(bias: &[f32], range: (f32, f32), n: usize, lanes: usize) -> Self {
+        Self { bias: spread(bias, n, lanes), range }
     }
 }
 
@@ -48,7 +43,7 @@ pub(crate) fn tile(isa: Isa) -> Tile<Float> {
     isa.assert_available();
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => avx2::TILE,
+        Isa::Avx2 | Isa::Avx512Vnni => avx2::TILE,
         _ => portable::TILE,
     }
 }

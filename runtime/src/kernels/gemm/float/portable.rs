@@ -6,7 +6,7 @@ use super::{Float, clamp};
 const NR: usize = 16;
 
 /// One pixel by 16 channels.
-pub(super) const TILE: Tile<Float> = Tile { nr: NR, k_group: 1, run };
+pub(super) const TILE: Tile<Float> = Tile { nr: NR, lanes: NR, k_group: 1, encode: None, run };
 
 fn run(operands: &mut Operands<'_, Float>) {
     let (right, _) = operands.right.as_chunks::<NR>();

@@ -1,17 +1,21 @@
-//! The int8 tile for AVX2: both sides widened to i16, `vpmaddwd` adds pairs of products exactly.
+//! The int8 tile for AVX2: `vpmaddubsw` of |x| and the weights with the sign of x.
+//!
+//! Two products of at most 128 · 127 fit an i16, so that nothing saturates; `vpmaddwd` by ones
+//! adds pairs of these, four products a lane.
 #![allow(clippy::wildcard_imports, reason = "intrinsics carry their prefix")]
+#![expect(unsafe_code, reason = "reads of the left side, checked once a tile")]
 
 use core::arch::x86_64::*;
 
 use super::super::{Operands, Tile};
-use super::Int8;
-use crate::kernels::x86::{Requantizer, load_i8x16_as_i16, load_i32x8, store_i8};
+use super::{GROUP, Int8, group};
+use crate::kernels::x86::avx2::{Requantizer, load_i8x32, load_i32x8, store_i8};
 
 const MR: usize = 4;
 const NR: usize = 16;
 
 /// Four pixels by 16 channels: eight accumulators of the sixteen registers; six pixels spill.
-pub(super) const TILE: Tile<Int8> = Tile { nr: NR, k_group: 2, run };
+pub(super) const TILE: Tile<Int8> = Tile { nr: NR, lanes: NR, k_group: GROUP, encode: None, run };
 
 #[target_feature(enable = "avx2")]
 fn run(operands: &mut Operands<'_, Int8>) {
@@ -44,8 +48,7 @@ fn tile<const R: usize, const V: usize>(
     row: usize,
     requantizer: &Requantizer,
 ) {
-    let (right, _) = operands.right.as_chunks::<{ 2 * NR }>();
-    let steps = operands.segment / 2;
+    let (right, _) = operands.right.as_chunks::<{ GROUP * NR }>();
     let (bias, _) = operands.epilogue.bias[operands.channel..][..NR].as_chunks::<8>();
     let mut acc = [[_mm256_setzero_si256(); 2]; R];
     for sums in &mut acc {
@@ -53,16 +56,18 @@ fn tile<const R: usize, const V: usize>(
             sums[v] = load_i32x8(&bias[v]);
         }
     }
-    for (offset, weights) in operands.left.segments.iter().zip(right.chunks_exact(steps)) {
-        let left = operands.segments(pixels, *offset).map(|x| &x.as_chunks::<2>().0[..steps]);
-        for (step, weights) in weights.iter().enumerate() {
-            let (weights, _) = weights.as_chunks();
+    let ones = _mm256_set1_epi16(1);
+    let left = operands.windows(*pixels);
+    for (&at, weights) in operands.left.groups.iter().zip(right) {
+        let (weights, _) = weights.as_chunks();
+        for r in 0..R {
+            // SAFETY: windows have all groups.
+            let x = _mm256_set1_epi32(unsafe { group(left[r], at) });
+            let size = _mm256_abs_epi8(x);
             for v in 0..V {
-                let weights = load_i8x16_as_i16(&weights[v]);
-                for (sums, x) in acc.iter_mut().zip(&left) {
-                    let pair = _mm256_set1_epi32(bytemuck::cast(x[step]));
-                    sums[v] = _mm256_add_epi32(sums[v], _mm256_madd_epi16(pair, weights));
-                }
+                let signed = _mm256_sign_epi8(load_i8x32(&weights[v]), x);
+                let pairs = _mm256_maddubs_epi16(size, signed);
+                acc[r][v] = _mm256_add_epi32(acc[r][v], _mm256_madd_epi16(pairs, ones));
             }
         }
     }

@@ -1,10 +1,10 @@
-//! Loads, stores and the requantizing epilogue that the AVX2 kernels share.
+//! Loads, stores and the requantizing epilogue of the AVX2 kernels.
 #![allow(clippy::wildcard_imports, reason = "intrinsics carry their prefix")]
 #![expect(unsafe_code, reason = "loads and stores of vectors through references of their size")]
 
 use core::arch::x86_64::*;
 
-use super::gemm::int8::Requantize;
+use crate::kernels::gemm::int8::Requantize;
 
 /// Sixteen int8.
 #[inline]
@@ -14,19 +14,19 @@ pub(crate) fn load_i8x16(values: &[i8; 16]) -> __m128i {
     unsafe { _mm_loadu_si128(values.as_ptr().cast()) }
 }
 
+/// Thirty-two int8.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn load_i8x32(values: &[i8; 32]) -> __m256i {
+    // SAFETY: the reference covers exactly the 32 bytes read, and the load needs no alignment.
+    unsafe { _mm256_loadu_si256(values.as_ptr().cast()) }
+}
+
 /// Sixteen int8, widened.
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(crate) fn load_i8x16_as_i16(values: &[i8; 16]) -> __m256i {
     _mm256_cvtepi8_epi16(load_i8x16(values))
-}
-
-/// Sixteen i16.
-#[inline]
-#[target_feature(enable = "avx2")]
-pub(crate) fn load_i16x16(values: &[i16; 16]) -> __m256i {
-    // SAFETY: the reference covers exactly the 32 bytes read, and the load needs no alignment.
-    unsafe { _mm256_loadu_si256(values.as_ptr().cast()) }
 }
 
 /// Eight i32.

@@ -3,6 +3,9 @@
 //! Loops are plain Rust, compiled once for each instruction set (`Isa::vectorized`); every f32
 //! step of an int8 kernel is one IEEE operation (`docs/int8.md`).
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+
 use super::Isa;
 use super::gemm::float::clamp;
 use crate::quant::{Output, QuantParams};
@@ -30,8 +33,10 @@ pub struct AddI8 {
 }
 
 impl AddI8 {
-    /// For operands with parameters `a` and `b` and an output of scale `y_scale`.
+    /// For operands with parameters `a` and `b` and an output of scale `y_scale`; panics when this
+    /// CPU lacks the instruction set.
     pub fn new(isa: Isa, a: QuantParams, b: QuantParams, y_scale: f32, output: Output) -> Self {
+        isa.assert_available();
         let multipliers = [ratio(a.scale, y_scale), ratio(b.scale, y_scale)];
         Self { isa, zero_points: [a.zero_point, b.zero_point], multipliers, output }
     }
@@ -40,6 +45,12 @@ impl AddI8 {
     pub fn run(&self, a: &[i8], b: &[i8], y: &mut [i8]) {
         assert!(a.len() == y.len() && b.len() == y.len(), "add: operands differ in length");
         let ([zero_a, zero_b], [m_a, m_b]) = (self.zero_points, self.multipliers);
+        #[cfg(target_arch = "x86_64")]
+        if self.isa == Isa::Avx512Vnni && 255.0 * (m_a + m_b) < 1e9 {
+            #[expect(unsafe_code, reason = "calls what the CPU was asked for")]
+            // SAFETY: `new` has asserted that this CPU has the instruction set.
+            return unsafe { avx512::add(self, a, b, y) };
+        }
         let output = self.output;
         self.isa.vectorized(|| {
             for ((y, &a), &b) in y.iter_mut().zip(a).zip(b) {
