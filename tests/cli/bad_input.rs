@@ -165,7 +165,7 @@ fn a_loss_that_is_not_a_number_stops_training_at_a_named_step() {
     let args = ["distill", "small.toml", "--out", "out", "--set", "distill.optimizer.lr=1e30"];
     let error = workdir.refused(&args);
     assert_says(&error, &["small: student: ", " at epoch 1, step ", " of 10: training stopped"]);
-    assert_says(&error, &["lower optimizer.lr (now 1e30)", "clip_norm"]);
+    assert_says(&error, &["a lower optimizer.lr (now 1e30)", "clip_norm"]);
     assert!(!workdir.path("out/student-f32.safetensors").exists());
 }
 

@@ -85,10 +85,11 @@ pub fn train(training: &Training<'_>, monitor: &mut dyn Monitor) -> Result<Graph
         network.load_state(&saved.network)?;
         stepper.optimizer.load_state(saved.optimizer_steps, &saved.optimizer)?;
         progress = saved.progress;
+        stepper.has_checkpoint = true;
     }
     let log =
         training.files.metrics.map(|path| MetricsLog::open(path, progress.epochs)).transpose()?;
-    let save = |progress: &Progress, stepper: &Stepper<'_>| -> Result<()> {
+    let save = |progress: &Progress, stepper: &mut Stepper<'_>| -> Result<()> {
         let Some(path) = checkpoint else { return Ok(()) };
         let state = Checkpoint {
             progress: progress.clone(),
@@ -96,7 +97,9 @@ pub fn train(training: &Training<'_>, monitor: &mut dyn Monitor) -> Result<Graph
             network: network.state()?.into_iter().collect(),
             optimizer: stepper.optimizer.state()?.into_iter().collect(),
         };
-        state.save(path, &id)
+        state.save(path, &id)?;
+        stepper.has_checkpoint = true;
+        Ok(())
     };
     let every = training.files.every.unwrap_or(CHECKPOINT_EVERY);
     while progress.epochs < training.spec.epochs {
@@ -121,7 +124,7 @@ pub fn train(training: &Training<'_>, monitor: &mut dyn Monitor) -> Result<Graph
             if saved.elapsed() >= every && progress.steps < stepper.steps_per_epoch {
                 progress.sums.seconds += clock.elapsed().as_secs_f64();
                 stepper.check_weights(epoch, progress.steps)?;
-                save(&progress, &stepper)?;
+                save(&progress, &mut stepper)?;
                 (saved, clock) = (Instant::now(), Instant::now());
             }
         }
@@ -136,7 +139,7 @@ pub fn train(training: &Training<'_>, monitor: &mut dyn Monitor) -> Result<Graph
             log.append(&metrics)?;
         }
         progress = Progress { epochs: epoch + 1, ..Progress::default() };
-        save(&progress, &stepper)?;
+        save(&progress, &mut stepper)?;
         monitor.epoch_ended(&metrics);
     }
     network.to_graph()

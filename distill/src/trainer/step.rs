@@ -20,6 +20,8 @@ pub(super) struct Stepper<'a> {
     targets: Option<SoftTargets<'a>>,
     pub(super) optimizer: Optimizer,
     pub(super) steps_per_epoch: usize,
+    /// Whether the checkpoint on disk is of this run.
+    pub(super) has_checkpoint: bool,
 }
 
 impl<'a> Stepper<'a> {
@@ -46,6 +48,7 @@ impl<'a> Stepper<'a> {
         Ok(Self {
             optimizer: Optimizer::new(&spec.optimizer, network.parameters().to_vec())?,
             steps_per_epoch: samples.div_ceil(size) - usize::from(lonely),
+            has_checkpoint: false,
             training,
             network,
             objective,
@@ -111,13 +114,13 @@ impl<'a> Stepper<'a> {
 
     fn diverged(&self, what: &str, found: f64, epoch: usize, step: usize) -> Error {
         let Training { role, spec, files, .. } = self.training;
-        let kept = match files.checkpoint.filter(|path| path.is_file()) {
+        let kept = match files.checkpoint.filter(|_| self.has_checkpoint) {
             Some(path) => format!("the last good checkpoint is kept in {}; ", path.display()),
             None => String::new(),
         };
         let message = format!(
-            "{what} became {found} at epoch {}, step {} of {}: training stopped; {kept}lower \
-             optimizer.lr (now {:?}) or set clip_norm",
+            "{what} became {found} at epoch {}, step {} of {}: training stopped; {kept}start \
+             again with a lower optimizer.lr (now {:?}) or with clip_norm",
             epoch + 1,
             step + 1,
             self.steps_per_epoch,

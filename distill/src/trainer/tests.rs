@@ -262,22 +262,28 @@ fn a_diverging_run_stops_says_where_and_keeps_the_last_good_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state.safetensors");
     let (graph, data) = (network(4, 1), digits(&[], 96));
-    let mut good = plain(&graph, &data, spec(1, &[LABELS]));
-    good.files = Files { checkpoint: Some(&state), ..Files::default() };
-    good.train().unwrap();
-    let kept = std::fs::read(&state).unwrap();
     for clip in [None, Some(1.0)] {
-        let mut bad = plain(&graph, &data, spec(1, &[LABELS]));
-        bad.files = good.files;
-        bad.spec.clip_norm = clip;
-        bad.spec.schedule = ScheduleSpec::Constant;
-        bad.spec.optimizer = serde_json::from_str(r#"{"kind": "sgd", "lr": 1e38}"#).unwrap();
-        let error = bad.error();
+        let mut run = plain(&graph, &data, spec(2, &[LABELS]));
+        run.files = Files { checkpoint: Some(&state), ..Files::default() };
+        run.spec.clip_norm = clip;
+        run.spec.optimizer = serde_json::from_str(r#"{"kind": "sgd", "lr": 0.1}"#).unwrap();
+        // The second epoch's learning rate is beyond all measure.
+        let milestones = vec![1.0];
+        run.spec.schedule = ScheduleSpec::Step { warmup: 0.0, milestones, gamma: 1e39 };
+        let error = run.error();
         assert_eq!(error.kind(), ErrorKind::Diverged, "{error}");
         let text = error.to_string();
-        assert!(text.contains("epoch 1, step") && text.contains("optimizer.lr"), "{text}");
-        assert!(text.contains("state.safetensors"), "{text}");
+        assert!(text.contains("epoch 2, step") && text.contains("optimizer.lr"), "{text}");
+        assert!(text.contains("kept in") && text.contains("state.safetensors"), "{text}");
+        let kept = std::fs::read(&state).unwrap();
+        run.files.resume = true;
+        assert_eq!(run.error().to_string(), text);
         assert!(std::fs::read(&state).unwrap() == kept, "the checkpoint changed");
+        // One that fails in its first epoch has none, whatever an earlier run left.
+        run.files.resume = false;
+        run.spec.schedule = ScheduleSpec::Step { warmup: 0.0, milestones: vec![0.0], gamma: 1e39 };
+        let text = run.error().to_string();
+        assert!(text.contains("epoch 1, step") && !text.contains("kept in"), "{text}");
     }
 }
 
