@@ -62,8 +62,9 @@ pub(crate) fn store_i8(y: &mut [i8], values: int8x16_t) {
         // SAFETY: the reference covers exactly the 16 bytes written; no alignment is needed.
         unsafe { vst1q_s8(y.as_mut_ptr(), values) };
     } else if let Ok(y) = <&mut [i8; 8]>::try_from(&mut *y) {
+        let values = vget_low_s8(values);
         // SAFETY: the reference covers exactly the 8 bytes written; no alignment is needed.
-        unsafe { vst1_s8(y.as_mut_ptr(), vget_low_s8(values)) };
+        unsafe { vst1_s8(y.as_mut_ptr(), values) };
     } else {
         store_some(y, values);
     }

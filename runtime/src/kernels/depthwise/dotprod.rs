@@ -3,6 +3,7 @@
 
 use core::arch::aarch64::*;
 
+use super::neon::{Sums, Taps};
 use super::{Kernel, Run};
 use crate::kernels::aarch64::dotprod::dot;
 use crate::kernels::aarch64::neon::{Requantizer, load_i8x16, load_i32x4, store_i8};
@@ -20,8 +21,6 @@ pub(super) const INT8: Kernel<Int8> =
 type Quad = [int8x16_t; 4];
 /// The weights for one [`Quad`].
 type Weights = [[i8; BLOCK]; GROUP];
-/// Sums of a block.
-type Sums = [int32x4_t; 4];
 
 /// A block of channels with its constants.
 struct Block<'a> {
@@ -60,19 +59,20 @@ impl Block<'_> {
     #[inline]
     #[target_feature(enable = "neon,dotprod")]
     fn roll<const STRIDE: usize>(&self, run: &mut Run<'_, Int8>) {
-        let Run { line, y_row, step, channels, .. } = *run;
+        let Run { line, y_row, step, channels, x, .. } = *run;
         let (&[a, b, c], [w0, w1, w2]) = (run.offsets.as_chunks().0, self.weight) else {
             return;
         };
+        let (a, b, c) = (Taps::new(a), Taps::new(b), Taps::new(c));
         for (pixel, at) in (self.channel..y_row).step_by(channels).enumerate() {
             let mut start = pixel * step + self.channel;
-            let mut first = quad(run, start, a);
-            let mut second = if STRIDE == 1 { quad(run, start, b) } else { first };
+            let mut first = quad(x, start, &a);
+            let mut second = if STRIDE == 1 { quad(x, start, &b) } else { first };
             for y in (at..run.y.len()).step_by(y_row) {
                 if STRIDE == 2 {
-                    second = quad(run, start, b);
+                    second = quad(x, start, &b);
                 }
-                let third = quad(run, start, c);
+                let third = quad(x, start, &c);
                 let mut sums = self.bias;
                 add_products(&mut sums, first, w0);
                 add_products(&mut sums, second, w1);
@@ -93,7 +93,7 @@ impl Block<'_> {
             for (start, stored) in run.pixels::<BLOCK>(row, self.channel) {
                 let mut sums = self.bias;
                 for (taps, weights) in run.offsets.as_chunks().0.iter().zip(self.weight) {
-                    add_products(&mut sums, quad(run, start, *taps), weights);
+                    add_products(&mut sums, quad(run.x, start, &Taps::new(*taps)), weights);
                 }
                 store_i8(&mut run.y[stored], self.requantizer.apply(sums));
             }
@@ -104,8 +104,8 @@ impl Block<'_> {
 /// Reads four taps of a block and brings those of a channel together.
 #[inline]
 #[target_feature(enable = "neon")]
-fn quad(run: &Run<'_, Int8>, start: usize, taps: [usize; GROUP]) -> Quad {
-    let [a, b, c, d] = taps.map(|tap| load_i8x16(run.load(start + tap)));
+fn quad(x: &[i8], start: usize, taps: &Taps<GROUP>) -> Quad {
+    let [a, b, c, d] = taps.load(x, start);
     let pairs = |pairs: int8x16_t| vreinterpretq_s16_s8(pairs);
     let (ab_low, ab_high) = (pairs(vzip1q_s8(a, b)), pairs(vzip2q_s8(a, b)));
     let (cd_low, cd_high) = (pairs(vzip1q_s8(c, d)), pairs(vzip2q_s8(c, d)));

@@ -93,11 +93,11 @@ fn tile<const P: usize, const V: usize>(
         }
     }
     let last = operands.left.pixels.len() - 1;
-    for p in 0..P {
+    for (p, sums) in acc.iter().enumerate() {
         let row = 2 * (first + p);
         let mut rows = [[vdupq_n_s32(0); V]; 2];
         for v in 0..V {
-            [rows[0][v], rows[1][v]] = halves(acc[p][v][0], acc[p][v][1]);
+            [rows[0][v], rows[1][v]] = halves(sums[v][0], sums[v][1]);
         }
         store_i8(operands.y_row(row), requantizer.apply(rows[0]));
         if row < last {

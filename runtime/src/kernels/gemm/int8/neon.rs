@@ -13,7 +13,7 @@ const NR: usize = 16;
 /// Neighbours along k in a lane.
 const GROUP: usize = 2;
 
-/// Up to four pixels by 16 channels: 16 sums, inputs, weights and products in 32 registers.
+/// Up to three pixels by 16 channels: with four, the 16 sums and what they need spill.
 pub(super) const TILE: Tile<Int8> =
     Tile { nr: NR, lanes: NR / 2, k_group: GROUP, encode: None, run };
 
@@ -32,14 +32,13 @@ fn columns<const V: usize>(operands: &mut Operands<'_, Int8>) {
     let requantizer = Requantizer::new(operands.epilogue, operands.channel);
     let pixels = operands.left.pixels;
     let mut row = 0;
-    for left in (1..=pixels.len().div_ceil(4)).rev() {
+    for left in (1..=pixels.len().div_ceil(3)).rev() {
         let next = row + (pixels.len() - row).div_ceil(left);
         match pixels[row..next] {
             [a] => tile::<1, V>(operands, &[a], row, &requantizer),
             [a, b] => tile::<2, V>(operands, &[a, b], row, &requantizer),
             [a, b, c] => tile::<3, V>(operands, &[a, b, c], row, &requantizer),
-            [a, b, c, d] => tile::<4, V>(operands, &[a, b, c, d], row, &requantizer),
-            _ => unreachable!("tiles have 1 to 4 pixels"),
+            _ => unreachable!("tiles have 1 to 3 pixels"),
         }
         row = next;
     }
