@@ -14,11 +14,18 @@ pub enum Isa {
     Avx2,
     /// x86-64 with AVX-512 F, BW, DQ, VL, VBMI and VNNI (Ice Lake, Zen 4 and later).
     Avx512Vnni,
+    /// AArch64 with NEON (Cortex-A53 and A72: Raspberry Pi 3 and 4; all of them).
+    Neon,
+    /// AArch64 with the dot product `sdot` (Cortex-A55 and A76, Raspberry Pi 5, Apple M1).
+    Dotprod,
+    /// AArch64 with the int8 matrix product `smmla` (Cortex-A510 and X2, Neoverse V1, Apple M2).
+    I8mm,
 }
 
 impl Isa {
     /// All of them, slowest first; this CPU need not have them.
-    pub const ALL: [Self; 3] = [Self::Scalar, Self::Avx2, Self::Avx512Vnni];
+    pub const ALL: [Self; 6] =
+        [Self::Scalar, Self::Avx2, Self::Avx512Vnni, Self::Neon, Self::Dotprod, Self::I8mm];
 
     /// The name in `HIPFLASK_ISA`, options and reports.
     pub const fn name(self) -> &'static str {
@@ -26,6 +33,9 @@ impl Isa {
             Self::Scalar => "scalar",
             Self::Avx2 => "avx2",
             Self::Avx512Vnni => "avx512vnni",
+            Self::Neon => "neon",
+            Self::Dotprod => "dotprod",
+            Self::I8mm => "i8mm",
         }
     }
 
@@ -41,6 +51,9 @@ impl Isa {
             Self::Scalar => true,
             Self::Avx2 => has_avx2(),
             Self::Avx512Vnni => has_avx512_vnni(),
+            Self::Neon => has_neon(),
+            Self::Dotprod => has_dotprod(),
+            Self::I8mm => has_i8mm(),
         }
     }
 
@@ -157,24 +170,50 @@ fn with_avx512<B: Body>(body: B) -> B::Output {
 
 /// Whether this CPU has all of these features; without `std` whether the build targets them.
 macro_rules! has {
-    ($($feature:tt),+) => {{
-        #[cfg(all(target_arch = "x86_64", feature = "std"))]
-        let has = $(std::is_x86_feature_detected!($feature))&&+;
-        #[cfg(not(all(target_arch = "x86_64", feature = "std")))]
-        let has = cfg!(target_arch = "x86_64") $(&& cfg!(target_feature = $feature))+;
+    ($arch:tt, $is_detected:ident: $($feature:tt),+) => {{
+        #[cfg(all(target_arch = $arch, feature = "std"))]
+        let has = $(std::arch::$is_detected!($feature))&&+;
+        #[cfg(not(all(target_arch = $arch, feature = "std")))]
+        let has = cfg!(target_arch = $arch) $(&& cfg!(target_feature = $feature))+;
         has
     }};
 }
 
+macro_rules! x86_has {
+    ($($feature:tt),+) => { has!("x86_64", is_x86_feature_detected: $($feature),+) };
+}
+
+macro_rules! aarch64_has {
+    ($($feature:tt),+) => { has!("aarch64", is_aarch64_feature_detected: $($feature),+) };
+}
+
 #[inline]
 fn has_avx2() -> bool {
-    has!("avx2", "fma")
+    x86_has!("avx2", "fma")
 }
 
 /// With AVX2, because kernels that gain nothing from wider vectors are shared.
 #[inline]
 fn has_avx512_vnni() -> bool {
-    has_avx2() && has!("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vbmi", "avx512vnni")
+    has_avx2()
+        && x86_has!("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vbmi", "avx512vnni")
+}
+
+/// In the usual byte order: kernels count lanes in it.
+#[inline]
+fn has_neon() -> bool {
+    cfg!(target_endian = "little") && aarch64_has!("neon")
+}
+
+#[inline]
+fn has_dotprod() -> bool {
+    has_neon() && aarch64_has!("dotprod")
+}
+
+/// With the dot product, because what gains nothing from `smmla` is shared.
+#[inline]
+fn has_i8mm() -> bool {
+    has_dotprod() && aarch64_has!("i8mm")
 }
 
 #[cfg(test)]

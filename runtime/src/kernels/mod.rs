@@ -4,6 +4,8 @@
 //! it. int8 results are the same bits on every instruction set. None allocates while running.
 #![expect(clippy::missing_panics_doc, reason = "assertions state contracts between our own parts")]
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 mod activation;
 mod aligned;
 mod conv;

@@ -363,3 +363,23 @@ fn the_tests_ran_every_instruction_set_of_this_cpu() {
     let ran: Vec<&str> = Isa::available().map(Isa::name).collect();
     assert_eq!(ran, expected);
 }
+
+/// The same for AArch64.
+#[test]
+#[cfg(all(target_arch = "aarch64", feature = "std"))]
+fn the_tests_ran_every_instruction_set_of_this_cpu() {
+    let mut expected = alloc::vec!["scalar", "neon"];
+    assert_eq!(gemm::int8::tile(Isa::Neon, 64, 64).k_group, 2, "the int8 tile is the portable one");
+    assert_eq!(gemm::float::tile(Isa::Neon).nr, 8, "the f32 tile is the portable one");
+    if std::arch::is_aarch64_feature_detected!("dotprod") {
+        expected.push("dotprod");
+        assert_eq!(gemm::int8::tile(Isa::Dotprod, 64, 64).k_group, 4, "the int8 tile is another's");
+        assert_eq!(depthwise::int8(Isa::Dotprod).tap_group, 4, "the kernel is another's");
+    }
+    if std::arch::is_aarch64_feature_detected!("i8mm") {
+        expected.push("i8mm");
+        assert_eq!(gemm::int8::tile(Isa::I8mm, 64, 64).k_group, 8, "the int8 tile is another's");
+    }
+    let ran: Vec<&str> = Isa::available().map(Isa::name).collect();
+    assert_eq!(ran, expected);
+}

@@ -19,7 +19,8 @@ usage:
   hipflask-run bench MODEL [RUNS]          latency percentiles (default 1000 runs)
   hipflask-run verify MODEL GOLDEN         are the recorded answers reproduced, to the bit?
 
-  --json before the command prints JSON. HIPFLASK_ISA=scalar|avx2 forces a code path.
+  --json before the command prints JSON.
+  HIPFLASK_ISA=scalar|avx2|avx512vnni|neon|dotprod|i8mm forces a code path.
   exit code: 0 done, 1 verification failed, 2 usage or input error
 ";
 

@@ -4,6 +4,10 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512vnni;
+#[cfg(target_arch = "aarch64")]
+mod dotprod;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 
 use alloc::vec::Vec;
@@ -135,6 +139,10 @@ pub(crate) fn int8(isa: Isa) -> Kernel<Int8> {
         Isa::Avx2 => avx2::INT8,
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512Vnni => avx512vnni::INT8,
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => neon::INT8,
+        #[cfg(target_arch = "aarch64")]
+        Isa::Dotprod | Isa::I8mm => dotprod::INT8,
         _ => portable::INT8,
     }
 }
@@ -145,6 +153,8 @@ pub(crate) fn float(isa: Isa) -> Kernel<Float> {
     match isa {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 | Isa::Avx512Vnni => avx2::FLOAT,
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon | Isa::Dotprod | Isa::I8mm => neon::FLOAT,
         _ => portable::FLOAT,
     }
 }

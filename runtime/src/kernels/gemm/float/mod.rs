@@ -2,6 +2,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 
 use super::{Arithmetic, Tile, spread};
@@ -44,6 +46,8 @@ pub(crate) fn tile(isa: Isa) -> Tile<Float> {
     match isa {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 | Isa::Avx512Vnni => avx2::TILE,
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon | Isa::Dotprod | Isa::I8mm => neon::TILE,
         _ => portable::TILE,
     }
 }

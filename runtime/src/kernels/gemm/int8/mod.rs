@@ -4,6 +4,12 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512vnni;
+#[cfg(target_arch = "aarch64")]
+mod dotprod;
+#[cfg(target_arch = "aarch64")]
+mod i8mm;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 
 use alloc::vec::Vec;
@@ -38,7 +44,7 @@ impl Rows<'_> {
     fn start(&self, isa: Isa) -> Vec<i32> {
         let offset = match isa {
             Isa::Avx512Vnni => 128,
-            Isa::Scalar | Isa::Avx2 => 0,
+            _ => 0,
         };
         let sums = self.each().map(|row| row.iter().map(|&w| i32::from(w)).sum::<i32>());
         self.bias.iter().zip(sums).map(|(b, sum)| b.wrapping_sub(offset * sum)).collect()
@@ -109,7 +115,10 @@ unsafe fn group(window: &[i8], at: usize) -> i32 {
 
 /// The tile for `n` channels of sums of `k` products; panics when this CPU lacks the instruction
 /// set.
-#[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "one tile for all"))]
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(unused_variables, reason = "one tile for all shapes on the other architectures")
+)]
 pub(crate) fn tile(isa: Isa, n: usize, k: usize) -> Tile<Int8> {
     isa.assert_available();
     match isa {
@@ -117,6 +126,12 @@ pub(crate) fn tile(isa: Isa, n: usize, k: usize) -> Tile<Int8> {
         Isa::Avx2 => avx2::TILE,
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512Vnni => avx512vnni::tile(n, k),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => neon::TILE,
+        #[cfg(target_arch = "aarch64")]
+        Isa::Dotprod => dotprod::TILE,
+        #[cfg(target_arch = "aarch64")]
+        Isa::I8mm => i8mm::TILE,
         _ => portable::TILE,
     }
 }
