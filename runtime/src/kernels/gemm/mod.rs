@@ -2,10 +2,6 @@
 //!
 //! One driver walks panels and edges; an instruction set brings a [`Tile`] whose epilogue (bias,
 //! requantization, clamp, store) is fused (Goto and van de Geijn 2008, without blocking of k).
-#![cfg_attr(
-    not(target_arch = "x86_64"),
-    allow(dead_code, reason = "windows are for kernels that check their reads once")
-)]
 
 pub(crate) mod float;
 pub(crate) mod int8;

@@ -115,10 +115,7 @@ unsafe fn group(window: &[i8], at: usize) -> i32 {
 
 /// The tile for `n` channels of sums of `k` products; panics when this CPU lacks the instruction
 /// set.
-#[cfg_attr(
-    not(target_arch = "x86_64"),
-    expect(unused_variables, reason = "one tile for all shapes on the other architectures")
-)]
+#[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "one tile for all"))]
 pub(crate) fn tile(isa: Isa, n: usize, k: usize) -> Tile<Int8> {
     isa.assert_available();
     match isa {
