@@ -67,14 +67,15 @@ impl Recipe {
         toml::to_string(self).context("the recipe cannot be written as TOML")
     }
 
-    /// Folders for the files that the recipe at `path` names: its own, then `$HIPFLASK_DATA`.
+    /// Folders for the files that the recipe at `path` names: its own (the current one for the
+    /// built-in recipe), then `$HIPFLASK_DATA`.
     pub fn places(path: Option<&Path>) -> Places {
-        let folder = path.map(|path| match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
-            _ => ".".into(),
-        });
+        let folder = path.and_then(Path::parent).filter(|folder| !folder.as_os_str().is_empty());
         let shared = std::env::var_os("HIPFLASK_DATA").filter(|folder| !folder.is_empty());
-        Places { beside: folder, shared: shared.map(Into::into) }
+        Places {
+            beside: Some(folder.unwrap_or(Path::new(".")).into()),
+            shared: shared.map(Into::into),
+        }
     }
 
     /// Fails unless the recipe says which network learns.

@@ -289,5 +289,5 @@ fn files_are_looked_for_beside_the_recipe() {
     let beside = |path| Recipe::places(Some(Path::new(path))).beside;
     assert_eq!(beside("a/b.toml"), Some(PathBuf::from("a")));
     assert_eq!(beside("b.toml"), Some(PathBuf::from(".")));
-    assert_eq!(Recipe::places(None).beside, None);
+    assert_eq!(Recipe::places(None).beside, Some(".".into()));
 }

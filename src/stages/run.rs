@@ -73,10 +73,7 @@ impl Run {
     /// The file that the recipe names: beside it, then in `$HIPFLASK_DATA`.
     pub fn locate(&self, key: &str, name: &Path) -> Result<PathBuf> {
         let folders = [&self.places.beside, &self.places.shared].into_iter().flatten();
-        let mut candidates: Vec<PathBuf> = folders.map(|folder| folder.join(name)).collect();
-        if candidates.is_empty() {
-            candidates.push(name.into());
-        }
+        let candidates: Vec<PathBuf> = folders.map(|folder| folder.join(name)).collect();
         if let Some(found) = candidates.iter().find(|path| path.is_file()) {
             return Ok(found.clone());
         }
