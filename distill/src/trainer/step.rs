@@ -34,7 +34,7 @@ impl<'a> Stepper<'a> {
             return Err(Error::new(ErrorKind::Config, role, message));
         }
         let targets = match training.teacher {
-            Some(teacher) if objective.needs_teacher() => Some(SoftTargets::new(teacher, data)?),
+            Some(teacher) if objective.needs_teacher() => Some(SoftTargets::new(teacher, data)),
             None if objective.needs_teacher() => {
                 let message = "the objective needs a teacher, the run has none";
                 return Err(Error::new(ErrorKind::Config, role, message));

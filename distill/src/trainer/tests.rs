@@ -300,6 +300,21 @@ fn unlabelled_images_are_enough_for_soft_targets_only() {
 }
 
 #[test]
+fn a_teacher_is_asked_once_where_images_stay_the_same_and_not_at_all_at_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state.safetensors");
+    let (graph, data) = (network(4, 1), digits(&[], 200));
+    let mut run = plain(&graph, &data, spec(3, &kd()));
+    run.files = Files { checkpoint: Some(&state), resume: true, ..Files::default() };
+    // 200 samples are two batches of an evaluation.
+    let teacher = Mortal::new(2);
+    run.teacher = Some(&teacher);
+    let trained = run.train().unwrap();
+    assert_eq!(teacher.answers.get(), 0);
+    assert!(run.train().unwrap() == trained);
+}
+
+#[test]
 fn a_teacher_with_its_own_standardisation_gets_it() {
     // With the student's pixels at half the scale, a teacher that is told so answers the same.
     let data = digits(&[Augment::Crop(1)], 100);
@@ -310,7 +325,7 @@ fn a_teacher_with_its_own_standardisation_gets_it() {
         teacher.preprocess = preprocess;
         let batch = data.training_batches(1, 0, 50).next().unwrap();
         let images = Tensor::from_slice(&batch.images, &batch.shape, &Device::Cpu).unwrap();
-        let targets = crate::soft_targets::SoftTargets::new(&teacher, data).unwrap();
+        let targets = crate::soft_targets::SoftTargets::new(&teacher, data);
         targets.logits(&batch, &images, &Device::Cpu).unwrap().to_vec2::<f32>().unwrap()
     };
     let own = Some(data.preprocess.clone());
