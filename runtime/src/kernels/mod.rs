@@ -12,6 +12,7 @@ mod conv;
 mod depthwise;
 mod elementwise;
 mod gemm;
+mod image;
 mod isa;
 pub mod math;
 mod pool;
@@ -21,9 +22,10 @@ mod tests;
 mod x86;
 
 pub use activation::{activation_f32, evaluate, softmax_f32};
-pub use conv::{ConvF32, ConvI8, ConvShape};
+pub use conv::{ConvF32, ConvI8, ConvShape, PlacedConv, margin};
 pub use elementwise::{
     AddI8, RescaleI8, add_f32, batch_norm_f32, dequantize, lut_i8, pad, quantize,
 };
+pub use image::{Image, Margin};
 pub use isa::Isa;
 pub use pool::{AvgPoolI8, PoolShape, avg_pool_f32, max_pool_f32, max_pool_i8};

@@ -1,15 +1,21 @@
-//! Rows of the input, copied to scratch with their padding, a band of output rows at a time.
+//! Rows of the input with their padding, a band of output rows at a time: read where they lie, or
+//! copied to scratch where the image has no margin for the padding.
 //!
 //! With padding in memory every output pixel reads the same offsets from its first tap, so that
 //! kernels know no borders and no patch is gathered twice (compare Dukhan 2019, indirect GEMM).
 
 use alloc::vec::Vec;
 
-use super::ConvShape;
+use super::{ConvShape, PlacedConv};
+use crate::kernels::image::Image;
 
 /// How an image is cut into bands, and where things lie in one.
 pub(super) struct Bands {
     shape: ConvShape,
+    /// Where the input lies.
+    x: Image,
+    /// Where the first window begins in the input, for bands of the image.
+    start: usize,
     /// Output rows of a band.
     rows: usize,
     /// Columns of a band, with padding.
@@ -21,21 +27,25 @@ pub(super) struct Bands {
 }
 
 impl Bands {
-    /// Bands of at most `budget` elements, if one output row can be had for that.
-    pub(super) fn new(shape: ConvShape, repeat: usize, budget: usize) -> Self {
-        let width = reach(&shape, 1, shape.out_w);
-        let mut bands = Self { shape, rows: 1, width, repeat, parts: 1 };
-        let room = (budget / bands.line()).saturating_sub(reach(&shape, 0, 1));
+    /// Copies of at most `budget` elements, if one output row can be had for that.
+    pub(super) fn new(conv: &PlacedConv, repeat: usize, budget: usize) -> Self {
+        let shape = conv.shape;
+        let width = shape.reach(1, shape.out_w);
+        let x = conv.x_image();
+        let mut bands = Self { shape, x, start: 0, rows: 1, width, repeat, parts: 1 };
+        let room = (budget / bands.line()).saturating_sub(shape.reach(0, 1));
         bands.rows = (1 + room / shape.stride[0]).min(shape.out_h);
         bands
     }
 
-    /// Bands read from the image itself, where no output pixel reads padding.
-    pub(super) fn of_image(shape: ConvShape, budget: usize) -> Option<Self> {
-        let inside = shape.padding == [0, 0]
-            && reach(&shape, 0, shape.out_h) <= shape.in_h
-            && reach(&shape, 1, shape.out_w) <= shape.in_w;
-        inside.then(|| Self { width: shape.in_w, ..Self::new(shape, 1, budget) })
+    /// Bands read from the image itself, where its margin holds the padding.
+    pub(super) fn of_image(conv: &PlacedConv, budget: usize) -> Option<Self> {
+        let ([top, left], x) = (conv.shape.padding, conv.x_image());
+        x.margin.holds(conv.shape.margin()).then(|| Self {
+            start: x.origin() - top * x.line() - left * x.c,
+            width: x.w + x.margin.beside,
+            ..Self::new(conv, 1, budget)
+        })
     }
 
     /// The same with columns sorted by their remainder modulo the stride, so that the inputs of
@@ -47,7 +57,7 @@ impl Bands {
 
     /// Elements of a band.
     pub(super) fn len(&self) -> usize {
-        reach(&self.shape, 0, self.rows) * self.line()
+        self.shape.reach(0, self.rows) * self.line()
     }
 
     /// The first output row of each band and how many it has.
@@ -98,7 +108,7 @@ impl Bands {
 
     /// The part of the image from a band's first input row on, for bands of the image.
     pub(super) fn view<'x, X>(&self, first: usize, x: &'x [X]) -> &'x [X] {
-        &x[first * self.shape.stride[0] * self.line()..]
+        &x[self.start + first * self.shape.stride[0] * self.line()..]
     }
 
     /// Copies what `count` output rows from `first` on read; `zero` is the padding.
@@ -113,14 +123,14 @@ impl Bands {
         let left = padding[1].min(self.width);
         let columns = in_w.min(self.width - left);
         let (start, end) = (left * self.pixel(), (left + columns) * self.pixel());
-        let lines = reach(&self.shape, 0, count);
+        let lines = self.shape.reach(0, count);
         // Padding at the end of a line and at the beginning of the next lie together.
         let mut padded = 0;
         for i in 0..lines {
             let line = i * self.line();
             let row = (first * stride[0] + i).checked_sub(padding[0]).filter(|&row| row < in_h);
             let Some(row) = row else { continue };
-            let x = &x[row * in_w * in_c..][..columns * in_c];
+            let x = &x[self.x.origin() + row * self.x.line()..][..columns * in_c];
             if self.parts > 1 {
                 band[padded..line].fill(zero);
                 let line = &mut band[line..][..self.line()];
@@ -157,11 +167,6 @@ impl Bands {
             }
         }
     }
-}
-
-/// Input rows (`axis` 0) or columns (1) under the windows of `count` neighbours.
-fn reach(shape: &ConvShape, axis: usize, count: usize) -> usize {
-    (count - 1) * shape.stride[axis] + (shape.kernel[axis] - 1) * shape.dilation[axis] + 1
 }
 
 /// The first, the third, … pixel of `N` elements.

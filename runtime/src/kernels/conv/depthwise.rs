@@ -2,11 +2,12 @@
 
 use alloc::vec::Vec;
 
-use super::ConvShape;
 use super::band::Bands;
+use super::{ConvShape, PlacedConv};
 use crate::kernels::aligned::Aligned;
 use crate::kernels::depthwise::{Kernel, Run};
 use crate::kernels::gemm::Arithmetic;
+use crate::kernels::image::Image;
 
 /// Bytes of a band: a fraction of a small board's second-level cache.
 const BAND_BYTES: usize = 64 * 1024;
@@ -40,7 +41,16 @@ pub(super) struct DepthwiseConv<T: Arithmetic> {
     zero: T::Value,
     fold: usize,
     bands: Bands,
+    /// Whether bands are read from the image without a copy.
+    in_place: bool,
+    x: Image,
+    y: Image,
     offsets: Vec<usize>,
+}
+
+/// Whether the input can be read in place, once its margin holds the padding.
+pub(super) fn reads_images(shape: &ConvShape, block: usize) -> bool {
+    shape.out_c == shape.in_c && (shape.stride[1] == 1 || fold(shape, block) == 1)
 }
 
 impl<T: Arithmetic> DepthwiseConv<T> {
@@ -48,16 +58,22 @@ impl<T: Arithmetic> DepthwiseConv<T> {
     ///
     /// Weights and the constants in `epilogue` are those of all channels [`fold`] times.
     pub(super) fn new(
-        shape: ConvShape,
+        conv: &PlacedConv,
         kernel: Kernel<T>,
         weight: &[T::Value],
         epilogue: T::Epilogue,
         zero: T::Value,
     ) -> Self {
+        let shape = conv.shape;
         let fold = fold(&shape, kernel.block);
         let budget = BAND_BYTES / size_of::<T::Value>();
-        let bands = Bands::new(shape, shape.out_c / shape.in_c, budget);
-        let bands = if fold > 1 { bands.with_columns_by_remainder() } else { bands };
+        let readable = conv.overread && reads_images(&shape, kernel.block);
+        let in_image = Bands::of_image(conv, budget).filter(|_| readable);
+        let in_place = in_image.is_some();
+        let bands = in_image.unwrap_or_else(|| {
+            let bands = Bands::new(conv, shape.out_c / shape.in_c, budget);
+            if fold > 1 { bands.with_columns_by_remainder() } else { bands }
+        });
         // A padded tap has weight zero and may read where the one before does.
         let offsets = kernel.taps(shape.kernel).into_iter().scan(0, |last, tap| {
             *last = tap.map_or(*last, |[ky, kx]| bands.tap(ky, kx));
@@ -72,35 +88,49 @@ impl<T: Arithmetic> DepthwiseConv<T> {
             zero,
             fold,
             bands,
+            in_place,
+            x: conv.x_image(),
+            y: conv.y_image(),
         }
     }
 
-    /// Elements of scratch: a band, and what the last block of the last pixel reads past it.
-    fn band_len(&self) -> usize {
-        self.bands.len() + self.fold * self.shape.out_c + self.kernel.block
+    /// What the last block of the last pixel reads past a band.
+    fn past(&self) -> usize {
+        self.fold * self.shape.out_c + self.kernel.block
+    }
+
+    /// Elements of the input that have to be readable.
+    pub(super) fn x_len(&self) -> usize {
+        self.x.len() + if self.in_place { self.past() } else { 0 }
     }
 
     /// Bytes of scratch.
     pub(super) fn scratch_len(&self) -> usize {
-        self.band_len() * size_of::<T::Value>()
+        if self.in_place { 0 } else { (self.bands.len() + self.past()) * size_of::<T::Value>() }
     }
 
     pub(super) fn run(&self, x: &[T::Value], y: &mut [T::Value], scratch: &mut [u8]) {
-        let ConvShape { out_w, out_c, stride, .. } = self.shape;
+        let ConvShape { out_c, stride, .. } = self.shape;
         let band: &mut [T::Value] = super::elements(scratch);
-        let bands = self.bands.each();
-        for (band_rows, y) in bands.zip(y.chunks_mut(self.bands.rows() * out_w * out_c)) {
-            self.bands.fill(band_rows, self.zero, x, band);
+        for (first, rows) in self.bands.each() {
+            let x = if self.in_place {
+                self.bands.view(first, x)
+            } else {
+                self.bands.fill((first, rows), self.zero, x, band);
+                &*band
+            };
             self.kernel.run(&mut Run {
-                x: band,
+                x,
                 offsets: &self.offsets,
                 step: self.fold * self.bands.step(),
                 line: stride[0] * self.bands.line(),
                 channels: self.fold * out_c,
                 weight: &self.weight,
                 epilogue: &self.epilogue,
-                y,
-                y_row: out_w * out_c,
+                y: &mut y[self.y.origin() + first * self.y.line()..],
+                rows,
+                y_row: self.y.row(),
+                y_line: self.y.line(),
             });
         }
     }

@@ -5,9 +5,10 @@
 
 use alloc::vec::Vec;
 
-use super::ConvShape;
 use super::band::Bands;
+use super::{ConvShape, PlacedConv};
 use crate::kernels::gemm::{Arithmetic, Depth, Gemm, Left, Tile};
+use crate::kernels::image::Image;
 
 /// Bytes of a band: a fraction of a small board's second-level cache.
 const BAND_BYTES: usize = 128 * 1024;
@@ -21,7 +22,12 @@ pub(super) struct MatrixConv<T: Arithmetic> {
     bands: Bands,
     /// Whether bands are read from the image without a copy.
     in_place: bool,
+    /// Elements of the input, with those behind it that are read.
+    x_len: usize,
+    y: Image,
     pixels: Vec<usize>,
+    /// Where the band's output pixels lie from the first one on.
+    places: Vec<usize>,
     segments: Vec<usize>,
     groups: Vec<usize>,
     encode: Option<fn(&mut [T::Value])>,
@@ -32,24 +38,27 @@ pub(super) struct MatrixConv<T: Arithmetic> {
 impl<T: Arithmetic> MatrixConv<T> {
     /// Packs `weight` `[out_c, kh, kw, in_c / groups]`; the tile is one that this CPU can run.
     pub(super) fn new(
-        shape: ConvShape,
+        conv: &PlacedConv,
         tile: Tile<T>,
         weight: &[T::Value],
         epilogue: T::Epilogue,
         zero: T::Value,
     ) -> Self {
+        let (shape, y) = (conv.shape, conv.y_image());
         let budget = BAND_BYTES / size_of::<T::Value>();
         let [kernel_h, kernel_w] = shape.kernel;
         let width = shape.in_c / shape.groups;
         let rows_are_whole = shape.groups == 1 && (shape.dilation[1] == 1 || kernel_w == 1);
         let (taps, segment) =
             if rows_are_whole { (1, kernel_w * width) } else { (kernel_w, width) };
-        // What tiles read past a segment must not lie past the image.
-        let in_image =
-            Bands::of_image(shape, budget).filter(|_| segment.is_multiple_of(tile.k_group));
-        let in_image = in_image.filter(|_| tile.encode.is_none());
+        let past = segment.next_multiple_of(tile.k_group) - segment;
+        let readable = tile.encode.is_none() && (past == 0 || conv.overread);
+        let in_image = Bands::of_image(conv, budget).filter(|_| readable);
         let in_place = in_image.is_some();
-        let bands = in_image.unwrap_or_else(|| Bands::new(shape, 1, budget));
+        let bands = in_image.unwrap_or_else(|| Bands::new(conv, 1, budget));
+        let (y_line, columns) = (y.line(), y.w);
+        let places = (0..bands.rows())
+            .flat_map(|row| (0..columns).map(move |column| row * y_line + column * shape.out_c));
         let segments = (0..kernel_h).flat_map(|ky| (0..taps).map(move |kx| (ky, kx)));
         let segments: Vec<usize> = segments.map(|(ky, kx)| bands.tap(ky, kx)).collect();
         let steps = segment.div_ceil(tile.k_group);
@@ -60,9 +69,12 @@ impl<T: Arithmetic> MatrixConv<T> {
             segments,
             encode: tile.encode,
             pixels: bands.pixels(),
+            places: places.collect(),
+            x_len: conv.x_image().len() + if in_place { past } else { 0 },
             band_len: bands.len() + tile.k_group,
             gemm: Gemm::new(tile, shape.out_c / shape.groups, depth, weight, epilogue),
             shape,
+            y,
             zero,
             bands,
             in_place,
@@ -72,6 +84,11 @@ impl<T: Arithmetic> MatrixConv<T> {
     /// Bytes of scratch.
     pub(super) fn scratch_len(&self) -> usize {
         if self.in_place { 0 } else { self.band_len * size_of::<T::Value>() }
+    }
+
+    /// Elements of the input that have to be readable.
+    pub(super) fn x_len(&self) -> usize {
+        self.x_len
     }
 
     pub(super) fn run(&self, x: &[T::Value], y: &mut [T::Value], scratch: &mut [u8]) {
@@ -94,8 +111,8 @@ impl<T: Arithmetic> MatrixConv<T> {
                     segments: &self.segments,
                     groups: &self.groups,
                 };
-                let y = &mut y[first * out_w * out_c + group * (out_c / groups)..];
-                self.gemm.run(group, left, (y, out_c));
+                let place = self.y.origin() + first * self.y.line() + group * (out_c / groups);
+                self.gemm.run(group, left, (&mut y[place..], &self.places));
             }
         }
     }

@@ -9,14 +9,15 @@ mod tests;
 #[cfg(test)]
 mod twin;
 
-use depthwise::{DepthwiseConv, fold};
+use depthwise::{DepthwiseConv, fold, reads_images};
 use matrix::MatrixConv;
-pub use shape::ConvShape;
+pub use shape::{ConvShape, PlacedConv};
 
 use super::Isa;
 use super::gemm::Arithmetic;
 use super::gemm::float::{BiasClamp, Float};
 use super::gemm::int8::{Int8, Requantize, Rows};
+use super::image::Margin;
 use crate::quant::Output;
 
 /// How a convolution is computed.
@@ -30,6 +31,13 @@ impl<T: Arithmetic> Strategy<T> {
         match self {
             Self::Matrix(conv) => conv.scratch_len(),
             Self::Depthwise(conv) => conv.scratch_len(),
+        }
+    }
+
+    fn x_len(&self) -> usize {
+        match self {
+            Self::Matrix(conv) => conv.x_len(),
+            Self::Depthwise(conv) => conv.x_len(),
         }
     }
 
@@ -54,15 +62,37 @@ fn elements<V: bytemuck::Pod>(scratch: &mut [u8]) -> &mut [V] {
     if scratch.is_empty() { &mut [] } else { bytemuck::cast_slice_mut(scratch) }
 }
 
-/// States that the buffers of a convolution have the lengths that its shape asks for.
-fn assert_lengths(shape: &ConvShape, x: usize, y: usize) {
-    assert_eq!(x, shape.input_len(), "conv: input length against {shape:?}");
-    assert_eq!(y, shape.output_len(), "conv: output length against {shape:?}");
+/// The margin with which a convolution reads its input in place; none where it copies anyway.
+pub fn margin(isa: Isa, shape: &ConvShape, int8: bool) -> Margin {
+    let in_place = match (shape.is_depthwise(), int8) {
+        (true, true) => reads_images(shape, super::depthwise::int8(isa).block),
+        (true, false) => reads_images(shape, super::depthwise::float(isa).block),
+        (false, true) => {
+            let n = shape.out_c / shape.groups;
+            super::gemm::int8::tile(isa, n, shape.k()).encode.is_none()
+        }
+        (false, false) => super::gemm::float::tile(isa).encode.is_none(),
+    };
+    if in_place { shape.margin() } else { Margin::default() }
+}
+
+/// Checks the lengths, then runs.
+fn run<T: Arithmetic>(
+    (conv, strategy): (&PlacedConv, &Strategy<T>),
+    x: &[T::Value],
+    y: &mut [T::Value],
+    scratch: &mut [u8],
+) {
+    let (wanted, shape) = (strategy.x_len(), conv.shape);
+    assert!(x.len() >= wanted, "conv: input of {} for {wanted}, {shape:?}", x.len());
+    let wanted = conv.y_image().len();
+    assert!(y.len() >= wanted, "conv: output of {} for {wanted}, {shape:?}", y.len());
+    strategy.run(x, y, scratch);
 }
 
 /// An int8 convolution, packed for one instruction set: the same bits on all of them.
 pub struct ConvI8 {
-    shape: ConvShape,
+    conv: PlacedConv,
     strategy: Strategy<Int8>,
 }
 
@@ -74,13 +104,15 @@ impl ConvI8 {
     /// `|b'| + 255 · Σ |w| < 2³¹`; panics when `isa` is not available or lengths do not fit.
     pub fn new(
         isa: Isa,
-        shape: ConvShape,
+        conv: impl Into<PlacedConv>,
         weight: &[i8],
         bias: &[i32],
         multiplier: &[f32],
         input_zero_point: i8,
         output: Output,
     ) -> Self {
+        let conv = conv.into();
+        let shape = conv.shape;
         shape.assert_valid();
         assert_eq!(weight.len(), shape.weight_len(), "conv: weight length against {shape:?}");
         assert_eq!(bias.len(), shape.out_c, "conv: biases against output channels");
@@ -94,15 +126,15 @@ impl ConvI8 {
             let multiplier = multiplier.repeat(fold);
             let rows = Rows { weight: &weight, bias: &bias, multiplier: &multiplier };
             let epilogue = Requantize::new(isa, rows, output, bias.len(), kernel.block);
-            Strategy::Depthwise(DepthwiseConv::new(shape, kernel, &weight, epilogue, zero))
+            Strategy::Depthwise(DepthwiseConv::new(&conv, kernel, &weight, epilogue, zero))
         } else {
             let n = shape.out_c / shape.groups;
             let tile = super::gemm::int8::tile(isa, n, shape.k());
             let rows = Rows { weight, bias, multiplier };
             let epilogue = Requantize::new(isa, rows, output, n, tile.lanes);
-            Strategy::Matrix(MatrixConv::new(shape, tile, weight, epilogue, zero))
+            Strategy::Matrix(MatrixConv::new(&conv, tile, weight, epilogue, zero))
         };
-        Self { shape, strategy }
+        Self { conv, strategy }
     }
 
     /// Bytes of scratch that [`run`](Self::run) needs.
@@ -110,19 +142,25 @@ impl ConvI8 {
         self.strategy.scratch_len()
     }
 
-    /// Convolves `x` `[in_h, in_w, in_c]` to `y` `[out_h, out_w, out_c]` without allocating.
+    /// Elements that the input of [`run`](Self::run) has at least.
+    pub fn input_len(&self) -> usize {
+        self.strategy.x_len()
+    }
+
+    /// Convolves `x` `[in_h, in_w, in_c]` to `y` `[out_h, out_w, out_c]`, each with its margin,
+    /// without allocating.
     ///
     /// `scratch` begins at a multiple of 64 and has [`scratch_len`](Self::scratch_len) bytes or
-    /// more; what it holds does not matter. Panics when a length does not fit.
+    /// more; what it holds does not matter. The margin of `y` is left as it is. Panics when a
+    /// buffer is too short.
     pub fn run(&self, x: &[i8], y: &mut [i8], scratch: &mut [u8]) {
-        assert_lengths(&self.shape, x.len(), y.len());
-        self.strategy.run(x, y, scratch);
+        run((&self.conv, &self.strategy), x, y, scratch);
     }
 }
 
 /// An f32 convolution, packed for one instruction set; these differ by rounding.
 pub struct ConvF32 {
-    shape: ConvShape,
+    conv: PlacedConv,
     strategy: Strategy<Float>,
 }
 
@@ -133,11 +171,13 @@ impl ConvF32 {
     /// is not available or lengths do not fit.
     pub fn new(
         isa: Isa,
-        shape: ConvShape,
+        conv: impl Into<PlacedConv>,
         weight: &[f32],
         bias: &[f32],
         range: (f32, f32),
     ) -> Self {
+        let conv = conv.into();
+        let shape = conv.shape;
         shape.assert_valid();
         assert_eq!(weight.len(), shape.weight_len(), "conv: weight length against {shape:?}");
         assert_eq!(bias.len(), shape.out_c, "conv: biases against output channels");
@@ -146,13 +186,13 @@ impl ConvF32 {
             let fold = fold(&shape, kernel.block);
             let (weight, bias) = (weight.repeat(fold), bias.repeat(fold));
             let epilogue = BiasClamp::new(&bias, range, bias.len(), kernel.block);
-            Strategy::Depthwise(DepthwiseConv::new(shape, kernel, &weight, epilogue, 0.0))
+            Strategy::Depthwise(DepthwiseConv::new(&conv, kernel, &weight, epilogue, 0.0))
         } else {
             let tile = super::gemm::float::tile(isa);
             let epilogue = BiasClamp::new(bias, range, shape.out_c / shape.groups, tile.lanes);
-            Strategy::Matrix(MatrixConv::new(shape, tile, weight, epilogue, 0.0))
+            Strategy::Matrix(MatrixConv::new(&conv, tile, weight, epilogue, 0.0))
         };
-        Self { shape, strategy }
+        Self { conv, strategy }
     }
 
     /// Bytes of scratch that [`run`](Self::run) needs.
@@ -160,12 +200,18 @@ impl ConvF32 {
         self.strategy.scratch_len()
     }
 
-    /// Convolves `x` `[in_h, in_w, in_c]` to `y` `[out_h, out_w, out_c]` without allocating.
+    /// Elements that the input of [`run`](Self::run) has at least.
+    pub fn input_len(&self) -> usize {
+        self.strategy.x_len()
+    }
+
+    /// Convolves `x` `[in_h, in_w, in_c]` to `y` `[out_h, out_w, out_c]`, each with its margin,
+    /// without allocating.
     ///
     /// `scratch` begins at a multiple of 64 and has [`scratch_len`](Self::scratch_len) bytes or
-    /// more; what it holds does not matter. Panics when a length does not fit.
+    /// more; what it holds does not matter. The margin of `y` is left as it is. Panics when a
+    /// buffer is too short.
     pub fn run(&self, x: &[f32], y: &mut [f32], scratch: &mut [u8]) {
-        assert_lengths(&self.shape, x.len(), y.len());
-        self.strategy.run(x, y, scratch);
+        run((&self.conv, &self.strategy), x, y, scratch);
     }
 }

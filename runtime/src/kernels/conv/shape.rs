@@ -1,5 +1,7 @@
 //! The geometry of a convolution: NHWC, one image.
 
+use crate::kernels::image::{Image, Margin};
+
 /// Sizes of a convolution of one image `[in_h, in_w, in_c]` to `[out_h, out_w, out_c]`.
 ///
 /// Padding at bottom and right follows from the output size. A linear layer is
@@ -74,6 +76,23 @@ impl ConvShape {
         self.kernel[0] * self.kernel[1]
     }
 
+    /// Input rows (`axis` 0) or columns (1) under the windows of `count` neighbours.
+    pub(crate) const fn reach(&self, axis: usize, count: usize) -> usize {
+        (count - 1) * self.stride[axis] + (self.kernel[axis] - 1) * self.dilation[axis] + 1
+    }
+
+    /// The margin of an input that holds all padding.
+    pub fn margin(&self) -> Margin {
+        let after = |axis: usize, input: usize, output: usize| {
+            self.reach(axis, output).saturating_sub(self.padding[axis] + input)
+        };
+        Margin {
+            above: self.padding[0],
+            below: after(0, self.in_h, self.out_h),
+            beside: self.padding[1].max(after(1, self.in_w, self.out_w)),
+        }
+    }
+
     /// Whether each channel is convolved by itself.
     pub(crate) const fn is_depthwise(&self) -> bool {
         self.groups > 1 && self.groups == self.in_c
@@ -91,5 +110,39 @@ impl ConvShape {
             self.in_c.is_multiple_of(self.groups) && self.out_c.is_multiple_of(self.groups),
             "channels are no multiple of the groups: {self:?}"
         );
+    }
+}
+
+/// A convolution with the places of its images in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlacedConv {
+    /// The geometry.
+    pub shape: ConvShape,
+    /// The margin of the input, which holds what 0.0 is there.
+    pub x: Margin,
+    /// The margin of the output.
+    pub y: Margin,
+    /// Whether elements behind the input may be read, though none counts; how many, the
+    /// convolution says.
+    pub overread: bool,
+}
+
+impl From<ConvShape> for PlacedConv {
+    fn from(shape: ConvShape) -> Self {
+        Self { shape, x: Margin::default(), y: Margin::default(), overread: false }
+    }
+}
+
+impl PlacedConv {
+    /// The input's place.
+    pub(crate) fn x_image(&self) -> Image {
+        let ConvShape { in_h, in_w, in_c, .. } = self.shape;
+        Image { h: in_h, w: in_w, c: in_c, margin: self.x }
+    }
+
+    /// The output's place.
+    pub(crate) fn y_image(&self) -> Image {
+        let ConvShape { out_h, out_w, out_c, .. } = self.shape;
+        Image { h: out_h, w: out_w, c: out_c, margin: self.y }
     }
 }

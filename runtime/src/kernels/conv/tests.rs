@@ -6,9 +6,9 @@ use alloc::vec::Vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::{ConvF32, ConvI8, ConvShape, twin};
-use crate::kernels::Isa;
+use super::{ConvF32, ConvI8, ConvShape, PlacedConv, twin};
 use crate::kernels::aligned::Aligned;
+use crate::kernels::{Isa, Margin};
 use crate::quant::Output;
 
 /// A reproducible stream of bytes, so that large tensors need no strategy of their own.
@@ -101,6 +101,26 @@ fn case() -> impl Strategy<Value = Case> {
     )
 }
 
+/// The convolution by itself, with an input that can be read in place, and with an input whose
+/// margin is of no use; the latter two have outputs with margins.
+fn places(shape: &ConvShape, seed: u64) -> [PlacedConv; 3] {
+    let odd = (seed % 3) as usize;
+    let y = Margin { above: odd, below: 1, beside: 2 - odd };
+    let x = shape.margin().union(Margin { above: odd, below: 0, beside: 1 });
+    let in_place = PlacedConv { shape: *shape, x, y, overread: true };
+    let copied = PlacedConv { x: Margin { beside: 1, ..Margin::default() }, ..in_place };
+    [(*shape).into(), in_place, copied]
+}
+
+/// The image `x` in a buffer of `len` with its margin of `zero`, and `behind` behind it.
+fn placed<T: Copy>(conv: &PlacedConv, x: &[T], zero: T, behind: T, len: usize) -> Vec<T> {
+    let image = conv.x_image();
+    let mut buffer = alloc::vec![behind; len];
+    image.place(x, &mut buffer);
+    image.fill_margin(zero, &mut buffer);
+    buffer
+}
+
 fn check_int8(Case { shape, zero, output, seed }: &Case) -> Result<(), TestCaseError> {
     let mut noise = Noise(*seed);
     let x = noise.int8(shape.input_len(), -128);
@@ -111,12 +131,18 @@ fn check_int8(Case { shape, zero, output, seed }: &Case) -> Result<(), TestCaseE
     let multiplier: Vec<f32> = sizes.iter().map(|m| (m * 8.0 - 6.0).exp2()).collect();
     let expected = twin::int8(shape, &x, &weight, &bias, &multiplier, *zero, *output);
     for isa in Isa::available() {
-        let conv = ConvI8::new(isa, *shape, &weight, &bias, &multiplier, *zero, *output);
-        let mut scratch = Aligned::<u8>::zeroed(conv.scratch_len());
-        scratch.as_mut_slice().fill(0x55);
-        let mut y = alloc::vec![0x33_i8; shape.output_len()];
-        conv.run(&x, &mut y, scratch.as_mut_slice());
-        prop_assert_eq!(&y, &expected, "{}", isa);
+        for place in places(shape, *seed) {
+            let conv = ConvI8::new(isa, place, &weight, &bias, &multiplier, *zero, *output);
+            let mut scratch = Aligned::<u8>::zeroed(conv.scratch_len());
+            scratch.as_mut_slice().fill(0x55);
+            let x = placed(&place, &x, *zero, 0x77, conv.input_len());
+            let image = place.y_image();
+            let mut y = alloc::vec![0x33_i8; image.len()];
+            conv.run(&x, &mut y, scratch.as_mut_slice());
+            prop_assert_eq!(image.rows(&y).flatten().eq(&expected), true, "{} {:?}", isa, place);
+            image.place(&alloc::vec![0x33; expected.len()], &mut y);
+            prop_assert!(y.iter().all(|&y| y == 0x33), "{isa} {place:?}: margin written");
+        }
     }
     Ok(())
 }
@@ -132,15 +158,20 @@ fn check_float(Case { shape, seed, .. }: &Case) -> Result<(), TestCaseError> {
     // section 3.1); twice that also covers the rounding of the bound.
     let tolerance = (shape.k() + 1) as f64 * f64::from(f32::EPSILON);
     for isa in Isa::available() {
-        let conv = ConvF32::new(isa, *shape, &weight, &bias, range);
-        let mut scratch = Aligned::<u8>::zeroed(conv.scratch_len());
-        scratch.as_mut_slice().fill(0xff);
-        let mut y = alloc::vec![f32::NAN; shape.output_len()];
-        conv.run(&x, &mut y, scratch.as_mut_slice());
-        for (i, (&y, &(value, size))) in y.iter().zip(&expected).enumerate() {
-            let value = value.clamp(f64::from(range.0), f64::from(range.1));
-            let error = (f64::from(y) - value).abs();
-            prop_assert!(error <= tolerance * size, "{isa}: {y} for {value} at {i}");
+        for place in places(shape, *seed) {
+            let conv = ConvF32::new(isa, place, &weight, &bias, range);
+            let mut scratch = Aligned::<u8>::zeroed(conv.scratch_len());
+            scratch.as_mut_slice().fill(0xff);
+            let x = placed(&place, &x, 0.0, 1e9, conv.input_len());
+            let image = place.y_image();
+            let mut y = alloc::vec![f32::NAN; image.len()];
+            conv.run(&x, &mut y, scratch.as_mut_slice());
+            let y: Vec<f32> = image.rows(&y).flatten().copied().collect();
+            for (i, (&y, &(value, size))) in y.iter().zip(&expected).enumerate() {
+                let value = value.clamp(f64::from(range.0), f64::from(range.1));
+                let error = (f64::from(y) - value).abs();
+                prop_assert!(error <= tolerance * size, "{isa} {place:?}: {y} for {value} at {i}");
+            }
         }
     }
     Ok(())

@@ -27,7 +27,7 @@ fn int8(run: &mut Run<'_, Int8>) {
         let requantizer = Requantizer::new(run.epilogue, channel);
         let (bias, _) = run.epilogue.bias[channel..][..BLOCK].as_chunks();
         let bias = [load_i32x8(&bias[0]), load_i32x8(&bias[1])];
-        for row in run.rows() {
+        for row in 0..run.rows {
             for (start, stored) in run.pixels::<BLOCK>(row, channel) {
                 let mut sums = bias;
                 for (weights, [first, second]) in weight.iter().zip(pairs) {
@@ -57,7 +57,7 @@ fn float(run: &mut Run<'_, Float>) {
         let channel = block * BLOCK;
         let (bias, _) = run.epilogue.bias[channel..][..BLOCK].as_chunks();
         let bias = [load_f32x8(&bias[0]), load_f32x8(&bias[1])];
-        for row in run.rows() {
+        for row in 0..run.rows {
             for (start, stored) in run.pixels::<BLOCK>(row, channel) {
                 let mut sums = bias;
                 for (weights, offset) in taps.iter().zip(run.offsets) {

@@ -79,7 +79,7 @@ impl Block<'_> {
             let mut start = pixel * step + self.channel;
             let mut first = quad(x, start, &a);
             let mut second = if STRIDE == 1 { quad(x, start, &b) } else { first };
-            for y in (at..run.y.len()).step_by(y_row) {
+            for y in run.column(at) {
                 if STRIDE == 2 {
                     second = quad(x, start, &b);
                 }
@@ -100,7 +100,7 @@ impl Block<'_> {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     fn each(&self, run: &mut Run<'_, Int8>) {
-        for row in run.rows() {
+        for row in 0..run.rows {
             for (start, stored) in run.pixels::<BLOCK>(row, self.channel) {
                 let mut sums = self.bias;
                 for (taps, weights) in run.offsets.as_chunks().0.iter().zip(self.weight) {

@@ -51,8 +51,12 @@ pub(crate) struct Run<'a, T: Arithmetic> {
     pub(crate) epilogue: &'a T::Epilogue,
     /// Output, rows of `[pixels, channels]`; the last pixel of a row may end early.
     pub(crate) y: &'a mut [T::Value],
+    /// Output rows.
+    pub(crate) rows: usize,
     /// Elements of an output row.
     pub(crate) y_row: usize,
+    /// Distance between output rows.
+    pub(crate) y_line: usize,
 }
 
 impl<T: Arithmetic> Kernel<T> {
@@ -101,10 +105,11 @@ impl<T: Arithmetic> Kernel<T> {
 }
 
 impl<T: Arithmetic> Run<'_, T> {
-    /// Output rows.
+    /// Where a column of output pixels lies that begins at `at`.
     #[inline(always)]
-    pub(crate) fn rows(&self) -> Range<usize> {
-        0..self.y.len() / self.y_row
+    pub(crate) fn column(&self, at: usize) -> impl Iterator<Item = usize> + use<T> {
+        let line = self.y_line;
+        (0..self.rows).map(move |row| at + row * line)
     }
 
     /// Where each pixel of a row's block begins in the input, and which channels it stores where.
@@ -115,7 +120,7 @@ impl<T: Arithmetic> Run<'_, T> {
         channel: usize,
     ) -> impl Iterator<Item = (usize, Range<usize>)> + use<T, BLOCK> {
         let Self { step, channels, y_row, .. } = *self;
-        let (x, y) = (row * self.line + channel, row * y_row);
+        let (x, y) = (row * self.line + channel, row * self.y_line);
         let cols = BLOCK.min(channels - channel);
         let starts = (channel..y_row).step_by(channels).enumerate();
         starts.map(move |(pixel, at)| (x + pixel * step, y + at..y + y_row.min(at + cols)))

@@ -53,7 +53,7 @@ impl Block {
         for (w, weight) in w.iter_mut().zip(weight) {
             *w = load_i8x16(weight);
         }
-        for row in run.rows() {
+        for row in 0..run.rows {
             for (start, stored) in run.pixels::<BLOCK>(row, self.channel) {
                 let x = taps.load(run.x, start);
                 let mut sums = add_two(self.bias, [x[0], x[1]], [w[0], w[1]]);
@@ -71,7 +71,7 @@ impl Block {
     fn any(&self, run: &mut Run<'_, Int8>, weight: &[[i8; BLOCK]]) {
         let (pairs, last) = run.offsets.as_chunks::<2>();
         let (weight, last_weight) = weight.as_chunks::<2>();
-        for row in run.rows() {
+        for row in 0..run.rows {
             for (start, stored) in run.pixels::<BLOCK>(row, self.channel) {
                 let mut sums = self.bias;
                 for ([v, w], [a, b]) in weight.iter().zip(pairs) {
@@ -153,7 +153,7 @@ fn float(run: &mut Run<'_, Float>) {
         let channel = block * BLOCK;
         let (bias, _) = run.epilogue.bias[channel..][..BLOCK].as_chunks();
         let bias = [0, 1, 2, 3].map(|v| load_f32x4(&bias[v]));
-        for row in run.rows() {
+        for row in 0..run.rows {
             for (start, stored) in run.pixels::<BLOCK>(row, channel) {
                 let mut sums = bias;
                 for (weights, offset) in taps.iter().zip(run.offsets) {

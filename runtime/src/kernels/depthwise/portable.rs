@@ -19,7 +19,7 @@ fn int8(run: &mut Run<'_, Int8>) {
     for (block, taps) in weight.chunks_exact(run.offsets.len()).enumerate() {
         let channel = block * BLOCK;
         let multiplier = &epilogue.multiplier[channel..][..BLOCK];
-        for row in run.rows() {
+        for row in 0..run.rows {
             for (start, stored) in run.pixels::<BLOCK>(row, channel) {
                 let mut acc = [0_i32; BLOCK];
                 acc.copy_from_slice(&epilogue.bias[channel..][..BLOCK]);
@@ -43,7 +43,7 @@ fn float(run: &mut Run<'_, Float>) {
     let epilogue = run.epilogue;
     for (block, taps) in weight.chunks_exact(run.offsets.len()).enumerate() {
         let channel = block * BLOCK;
-        for row in run.rows() {
+        for row in 0..run.rows {
             for (start, stored) in run.pixels::<BLOCK>(row, channel) {
                 let mut acc = [0.0_f32; BLOCK];
                 acc.copy_from_slice(&epilogue.bias[channel..][..BLOCK]);

@@ -73,10 +73,10 @@ pub(crate) struct Operands<'a, T: Arithmetic> {
     pub(crate) channel: usize,
     /// Channels to store, 1 to `nr`.
     pub(crate) cols: usize,
-    /// A row of `cols` elements for each pixel; they begin `y_stride` apart.
+    /// A row of `cols` elements for each pixel.
     pub(crate) y: &'a mut [T::Value],
-    /// Distance between rows of `y`.
-    pub(crate) y_stride: usize,
+    /// Where each pixel's row begins in `y`, in ascending order.
+    pub(crate) places: &'a [usize],
 }
 
 impl<T: Arithmetic> Operands<'_, T> {
@@ -103,7 +103,7 @@ impl<T: Arithmetic> Operands<'_, T> {
     /// The part of an output row that the tile owns.
     #[inline(always)]
     pub(crate) fn y_row(&mut self, row: usize) -> &mut [T::Value] {
-        &mut self.y[row * self.y_stride..][..self.cols]
+        &mut self.y[self.places[row]..][..self.cols]
     }
 }
 
@@ -133,12 +133,12 @@ impl<T: Arithmetic> Gemm<T> {
         Self { depth: Depth { segment, ..depth }, n, tile, weights, epilogue }
     }
 
-    /// All pixels of the left side by all channels of `group`.
+    /// All pixels of the left side by all channels of `group`, each to its place in `y`.
     pub(crate) fn run(
         &self,
         group: usize,
         left: Left<'_, T::Value>,
-        (y, y_stride): (&mut [T::Value], usize),
+        (y, places): (&mut [T::Value], &[usize]),
     ) {
         let Tile { nr, lanes, k_group, run, .. } = self.tile;
         let Depth { segments, segment } = self.depth;
@@ -156,7 +156,7 @@ impl<T: Arithmetic> Gemm<T> {
                 channel,
                 cols,
                 y: &mut y[start..],
-                y_stride,
+                places,
             };
             #[expect(unsafe_code, reason = "the one call through the table of tiles")]
             // SAFETY: `int8::tile` and `float::tile` hand out a tile only after

@@ -22,9 +22,11 @@ pub(super) fn run(operands: &mut Operands<'_, Int8>) {
     let (eights, rest) = operands.left.pixels.as_chunks();
     for (i, pixels) in eights.iter().enumerate() {
         let values = tile(operands, pixels, &constants);
-        let y = operands.y.get_mut(i * MR * NR..).and_then(|y| y.first_chunk_mut());
+        let places = &operands.places[i * MR..][..MR];
+        let contiguous = places[MR - 1] - places[0] == (MR - 1) * NR;
+        let y = operands.y.get_mut(places[0]..).and_then(|y| y.first_chunk_mut());
         match y {
-            Some(y) if operands.cols == NR && operands.y_stride == NR => {
+            Some(y) if operands.cols == NR && contiguous => {
                 store_i8x64_all(y, values);
             }
             _ => store_apart(operands, i * MR, MR, values),

@@ -133,7 +133,10 @@ fn rows<const R: usize, const V: usize, const OFFSET: bool>(
         load_f32x16(&multipliers[2 % V]),
         load_f32x16(&multipliers[3 % V]),
     ];
-    let contiguous = operands.cols == V * LANES && operands.y_stride == V * LANES;
+    let (places, whole) = (&operands.places[row..], operands.cols == V * LANES);
+    let contiguous = |first: usize, rows: usize| {
+        whole && places[first + rows - 1] - places[first] == (rows - 1) * V * LANES
+    };
     // Unrolled by hand, because sums whose place is known only later lie in memory.
     macro_rules! store_four {
         ($($i:literal)*) => {
@@ -147,9 +150,10 @@ fn rows<const R: usize, const V: usize, const OFFSET: bool>(
                 ];
                 let values = requantizer.apply(sums, multipliers);
                 let rows = (4 / V).min(R - first);
-                let all = operands.y.get_mut((row + first) * V * LANES..);
-                match all.and_then(|y| y.first_chunk_mut()) {
-                    Some(y) if contiguous && rows * V == 4 => store_i8x64_all(y, values),
+                let all = rows * V == 4 && contiguous(first, rows);
+                let y = operands.y.get_mut(places[first]..);
+                match y.and_then(|y| y.first_chunk_mut()) {
+                    Some(y) if all => store_i8x64_all(y, values),
                     _ if V > 2 => store_i8x64(operands.y_row(row + first), values),
                     _ => store_apart::<V>(operands, row + first, rows, values),
                 }
