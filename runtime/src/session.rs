@@ -9,7 +9,7 @@ use crate::dtype::{DType, Shape};
 use crate::graph::ValueId;
 use crate::kernels::Isa;
 use crate::model::Model;
-use crate::plan::{ALIGNMENT, Plan, Slot};
+use crate::plan::{ALIGNMENT, Place, Plan};
 use crate::{Error, ErrorKind, Result};
 
 /// Elements of an input, an output or a value on its way.
@@ -55,7 +55,14 @@ pub struct Port {
     /// `[1, …]`
     pub shape: Shape,
     value: ValueId,
-    slot: Slot,
+    place: Place,
+}
+
+impl Port {
+    /// Bytes that the caller gives or is given.
+    fn bytes(&self) -> usize {
+        self.shape.elements() * self.dtype.size()
+    }
 }
 
 /// A planned model with its arena; one for each thread that infers.
@@ -66,8 +73,6 @@ pub struct Session {
     scratch: Buffer,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
-    /// Type of each value, for observers.
-    dtypes: Vec<DType>,
 }
 
 impl Session {
@@ -86,13 +91,12 @@ impl Session {
                 dtype: value.dtype,
                 shape: value.shape.clone(),
                 value: id,
-                slot: plan.slots[id.0],
+                place: plan.places[id.0],
             }
         };
         Ok(Self {
             inputs: graph.inputs.iter().map(port).collect(),
             outputs: graph.outputs.iter().map(port).collect(),
-            dtypes: graph.values.iter().map(|v| v.dtype).collect(),
             arena: Buffer::new(plan.arena_bytes),
             scratch: Buffer::new(plan.scratch_bytes),
             isa,
@@ -102,24 +106,30 @@ impl Session {
 
     /// Runs one inference; the answers are then in [`Session::output`].
     pub fn run(&mut self, inputs: &[View<'_>]) -> Result<()> {
-        self.run_observed(inputs, &mut |_, _| {})
+        self.set_inputs(inputs)?;
+        let (arena, scratch) = (self.arena.bytes(), self.scratch.bytes());
+        for step in &self.plan.steps {
+            step.run(arena, scratch);
+        }
+        Ok(())
     }
 
     /// As [`Session::run`]; `observer` sees every value right after it was computed, inputs first.
+    ///
+    /// Allocates for values that lie in the arena with a margin.
     pub fn run_observed(
         &mut self,
         inputs: &[View<'_>],
         observer: &mut dyn FnMut(ValueId, View<'_>),
     ) -> Result<()> {
         self.set_inputs(inputs)?;
-        let arena = self.arena.bytes();
+        let (arena, scratch) = (self.arena.bytes(), self.scratch.bytes());
         for port in &self.inputs {
-            observer(port.value, view(arena, port.slot, port.dtype));
+            observe(port.value, port.place, arena, observer);
         }
-        let scratch = self.scratch.bytes();
         for step in &self.plan.steps {
-            step.kernel.run(arena, &step.inputs, step.output, scratch);
-            observer(step.value, view(arena, step.output, self.dtypes[step.value.0]));
+            step.run(arena, scratch);
+            observe(step.value, step.output, arena, observer);
         }
         Ok(())
     }
@@ -127,7 +137,7 @@ impl Session {
     /// Output `index` of the last run; empty where there is no such output.
     pub fn output(&self, index: usize) -> View<'_> {
         match self.outputs.get(index) {
-            Some(port) => view(self.arena.shared(), port.slot, port.dtype),
+            Some(port) => view(port.place.bytes(self.arena.shared()), port.dtype),
             None => View::F32(&[]),
         }
     }
@@ -180,7 +190,7 @@ impl Session {
         let arena = self.arena.bytes();
         for (port, input) in self.inputs.iter().zip(inputs) {
             let bytes = input.bytes();
-            if input.dtype() != port.dtype || bytes.len() != port.slot.bytes {
+            if input.dtype() != port.dtype || bytes.len() != port.bytes() {
                 let what = format!(
                     "takes {} values of {} (shape {}), {} of {} were given",
                     port.shape.elements(),
@@ -191,7 +201,7 @@ impl Session {
                 );
                 return refuse(format!("input {:?}", port.name), what);
             }
-            arena[port.slot.offset..][..bytes.len()].copy_from_slice(bytes);
+            port.place.set(bytes, arena);
         }
         Ok(())
     }
@@ -208,8 +218,24 @@ fn default_isa() -> Result<Isa> {
     Ok(Isa::best())
 }
 
-fn view(arena: &[u8], slot: Slot, dtype: DType) -> View<'_> {
-    let bytes = &arena[slot.offset..][..slot.bytes];
+/// Shows a value to an observer, without its margin.
+fn observe(
+    value: ValueId,
+    place: Place,
+    arena: &[u8],
+    observer: &mut dyn FnMut(ValueId, View<'_>),
+) {
+    let bytes = place.bytes(arena);
+    if place.image.is_dense() {
+        return observer(value, view(bytes, place.dtype));
+    }
+    match view(bytes, place.dtype) {
+        View::I8(values) => observer(value, View::I8(&place.image.dense_copy(values))),
+        View::F32(values) => observer(value, View::F32(&place.image.dense_copy(values))),
+    }
+}
+
+fn view(bytes: &[u8], dtype: DType) -> View<'_> {
     match dtype {
         DType::I8 => View::I8(bytemuck::cast_slice(bytes)),
         _ => View::F32(bytemuck::cast_slice(bytes)),

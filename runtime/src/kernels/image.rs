@@ -1,5 +1,10 @@
 //! Images with their padding beside them in memory, so that nothing copies an image to pad it.
 
+use alloc::vec::Vec;
+
+/// Elements that are filled at a time.
+const BLOCK: usize = 16;
+
 /// Rows above and below an image and columns beside it that hold its padding.
 ///
 /// Columns to the right of a row are those to the left of the next.
@@ -92,13 +97,15 @@ impl Image {
         if self.is_dense() {
             return;
         }
+        // Hidden, or the compiler calls `memset` for each row, which costs more than the stores.
+        let block = core::hint::black_box([zero; BLOCK]);
         let beside = self.margin.beside * self.c;
-        x[..self.origin()].fill(zero);
-        let line = self.line();
-        for gap in x[self.origin() + self.row()..self.end()].chunks_mut(line) {
-            fill_short(zero, &mut gap[..beside]);
+        fill(&block, &mut x[..self.origin()]);
+        let between = &mut x[self.origin() + self.row()..self.end()];
+        for gap in between.chunks_mut(self.line()) {
+            fill(&block, &mut gap[..beside]);
         }
-        x[self.end()..self.len()].fill(zero);
+        fill(&block, &mut x[self.end()..self.len()]);
     }
 
     /// Copies a dense image to its place in `to`; the margin stays.
@@ -115,6 +122,13 @@ impl Image {
         }
     }
 
+    /// A copy of the image without the margin.
+    pub fn dense_copy<T: Copy>(&self, x: &[T]) -> Vec<T> {
+        let mut dense = Vec::with_capacity(self.h * self.row());
+        self.rows(x).for_each(|row| dense.extend_from_slice(row));
+        dense
+    }
+
     /// The rows of the image, without the margin.
     pub fn rows<'x, T>(&self, x: &'x [T]) -> impl Iterator<Item = &'x [T]> {
         let row = self.row();
@@ -122,15 +136,13 @@ impl Image {
     }
 }
 
-/// Fills a few elements in a loop of blocks, which costs less than a call.
+/// Fills a few elements.
 #[inline(always)]
-fn fill_short<T: Copy>(zero: T, x: &mut [T]) {
-    let (blocks, rest) = x.as_chunks_mut::<16>();
-    for block in blocks {
-        *block = [zero; 16];
-    }
-    for x in rest {
-        *x = zero;
+fn fill<T: Copy>(block: &[T; BLOCK], x: &mut [T]) {
+    let (blocks, rest) = x.as_chunks_mut();
+    blocks.fill(*block);
+    for (x, &value) in rest.iter_mut().zip(block) {
+        *x = value;
     }
 }
 
@@ -149,7 +161,7 @@ mod tests {
         assert_eq!(x, [9, 9, 9, 9, 1, 2, 9, 3, 4, 9]);
         image.fill_margin(0, &mut x);
         assert_eq!(x, [0, 0, 0, 0, 1, 2, 0, 3, 4, 0]);
-        let rows: vec::Vec<&[i32]> = image.rows(&x).collect();
+        let rows: Vec<&[i32]> = image.rows(&x).collect();
         assert_eq!(rows, [&[1, 2], &[3, 4]]);
     }
 

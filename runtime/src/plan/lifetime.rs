@@ -3,7 +3,8 @@
 use alloc::vec::Vec;
 
 use super::arena::Request;
-use crate::graph::{Graph, Node, Op, ValueId};
+use crate::graph::{Graph, Node, Op};
+use crate::kernels::Image;
 
 /// Values grouped into buffers.
 pub(super) struct Buffers {
@@ -18,32 +19,58 @@ fn is_alias(op: &Op) -> bool {
     matches!(op, Op::Flatten | Op::Reshape { .. })
 }
 
-/// Groups values into buffers; step `i` is node `i`, inputs are there before step 0.
-pub(super) fn buffers(graph: &Graph) -> Buffers {
-    let mut of_value: Vec<usize> = (0..graph.values.len()).collect();
-    for node in graph.nodes.iter().filter(|node| is_alias(&node.op)) {
-        of_value[node.output.0] = of_value[node.inputs[0].0];
+/// Whether a node's kernel can write over an input of the same type.
+fn works_in_place(op: &Op) -> bool {
+    matches!(op, Op::Add | Op::Activation { .. })
+}
+
+/// Groups values, each of so many bytes, into buffers; step `i` is node `i`, inputs are there
+/// before step 0.
+pub(super) fn buffers(graph: &Graph, images: &[Image], bytes: &[usize]) -> Buffers {
+    let mut buffers =
+        Buffers { of_value: (0..graph.values.len()).collect(), requests: lives(graph, bytes) };
+    for (step, Node { op, inputs, output, .. }) in graph.nodes.iter().enumerate() {
+        let same = |input: usize| {
+            let (x, y) = (&graph.values[input], &graph.values[output.0]);
+            x.dtype == y.dtype && images[input] == images[output.0]
+        };
+        let input = inputs.iter().map(|id| id.0).find(|&input| {
+            let dies = buffers.requests[buffers.of_value[input]].last == step;
+            is_alias(op) || works_in_place(op) && dies && same(input)
+        });
+        if let Some(input) = input {
+            buffers.share(input, output.0);
+        }
     }
-    let mut requests: Vec<Request> = graph
-        .values
-        .iter()
-        .map(|v| Request { bytes: v.shape.elements() * v.dtype.size(), first: usize::MAX, last: 0 })
-        .collect();
-    let mut touch = |id: ValueId, step: usize| {
-        let request = &mut requests[of_value[id.0]];
+    buffers
+}
+
+impl Buffers {
+    /// Puts `output`, which nothing shares yet, into the buffer of `input`.
+    fn share(&mut self, input: usize, output: usize) {
+        let (buffer, life) = (self.of_value[input], self.requests[output]);
+        let request = &mut self.requests[buffer];
+        request.last = request.last.max(life.last);
+        request.bytes = request.bytes.max(life.bytes);
+        self.of_value[output] = buffer;
+        // A value that shares another's buffer asks for nothing itself.
+        self.requests[output] = Request { bytes: 0, first: 0, last: 0 };
+    }
+}
+
+/// The first and the last step that touches each value.
+fn lives(graph: &Graph, bytes: &[usize]) -> Vec<Request> {
+    let mut requests: Vec<Request> =
+        bytes.iter().map(|&bytes| Request { bytes, first: usize::MAX, last: 0 }).collect();
+    let mut touch = |value: usize, step: usize| {
+        let request = &mut requests[value];
         request.first = request.first.min(step);
         request.last = request.last.max(step);
     };
-    graph.inputs.iter().for_each(|&id| touch(id, 0));
+    graph.inputs.iter().for_each(|id| touch(id.0, 0));
     for (step, Node { inputs, output, .. }) in graph.nodes.iter().enumerate() {
-        inputs.iter().chain([output]).for_each(|&id| touch(id, step));
+        inputs.iter().chain([output]).for_each(|id| touch(id.0, step));
     }
-    graph.outputs.iter().for_each(|&id| touch(id, graph.nodes.len()));
-    // A value that shares another's buffer asks for nothing itself.
-    for (value, request) in requests.iter_mut().enumerate() {
-        if of_value[value] != value {
-            *request = Request { bytes: 0, first: 0, last: 0 };
-        }
-    }
-    Buffers { of_value, requests }
+    graph.outputs.iter().for_each(|id| touch(id.0, graph.nodes.len()));
+    requests
 }

@@ -1,7 +1,10 @@
 //! How and where a graph is computed: one step a node, one slot of the arena a value.
 
 mod arena;
+mod elementwise;
+mod kernel;
 mod lifetime;
+mod place;
 mod select;
 
 use alloc::vec::Vec;
@@ -11,28 +14,30 @@ use crate::graph::{Graph, ValueId};
 use crate::kernels::Isa;
 
 pub(crate) use arena::ALIGNMENT;
-pub(crate) use select::Kernel;
-
-/// A piece of the arena.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Slot {
-    pub(crate) offset: usize,
-    pub(crate) bytes: usize,
-}
+use kernel::Kernel;
+pub(crate) use place::{Place, Slot};
 
 /// One node, ready to run.
 pub(crate) struct Step {
     pub(crate) kernel: Kernel,
-    pub(crate) inputs: Vec<Slot>,
-    pub(crate) output: Slot,
+    pub(crate) inputs: Vec<Place>,
+    pub(crate) output: Place,
     pub(crate) value: ValueId,
+}
+
+impl Step {
+    /// Computes the output's place from the inputs' places.
+    pub(crate) fn run(&self, arena: &mut [u8], scratch: &mut [u8]) {
+        self.kernel.run(arena, &self.inputs, self.output, scratch);
+        self.output.fill_margin(arena);
+    }
 }
 
 /// Every node's kernel and every value's place.
 pub(crate) struct Plan {
     pub(crate) steps: Vec<Step>,
-    /// Slot of each value.
-    pub(crate) slots: Vec<Slot>,
+    /// Place of each value.
+    pub(crate) places: Vec<Place>,
     /// Bytes for all values together.
     pub(crate) arena_bytes: usize,
     /// Bytes of working memory that the neediest kernel wants.
@@ -42,21 +47,33 @@ pub(crate) struct Plan {
 impl Plan {
     /// Plans a checked graph in the device's layout.
     pub(crate) fn new(graph: &Graph, isa: Isa) -> Result<Self> {
-        let buffers = lifetime::buffers(graph);
-        let (offsets, arena_bytes) = arena::place(&buffers.requests);
-        let slots: Vec<Slot> = (0..graph.values.len())
-            .map(|value| {
-                let buffer = buffers.of_value[value];
-                Slot { offset: offsets[buffer], bytes: buffers.requests[buffer].bytes }
-            })
-            .collect();
-        let mut steps = Vec::with_capacity(graph.nodes.len());
+        let images = place::images(graph, isa);
+        let mut bytes: Vec<usize> =
+            images.iter().zip(&graph.values).map(|(i, v)| i.len() * v.dtype.size()).collect();
+        let mut kernels = Vec::with_capacity(graph.nodes.len());
         for node in &graph.nodes {
-            let kernel = Kernel::select(graph, node, isa)?;
-            let inputs = node.inputs.iter().map(|id| slots[id.0]).collect();
-            steps.push(Step { kernel, inputs, output: slots[node.output.0], value: node.output });
+            let kernel = Kernel::select(graph, node, isa, &images)?;
+            let x = node.inputs[0].0;
+            bytes[x] = bytes[x].max(kernel.input_bytes());
+            kernels.push(kernel);
         }
+        let buffers = lifetime::buffers(graph, &images, &bytes);
+        let (offsets, arena_bytes) = arena::place(&buffers.requests);
+        let place = |value: usize| {
+            let (buffer, data) = (buffers.of_value[value], &graph.values[value]);
+            let slot = Slot { offset: offsets[buffer], bytes: buffers.requests[buffer].bytes };
+            let zero_point = data.quant.map_or(0, |quant| quant.zero_point);
+            Place { slot, image: images[value], dtype: data.dtype, zero_point }
+        };
+        let places: Vec<Place> = (0..graph.values.len()).map(place).collect();
+        let steps = graph.nodes.iter().zip(kernels).map(|(node, kernel)| Step {
+            kernel,
+            inputs: node.inputs.iter().map(|id| places[id.0]).collect(),
+            output: places[node.output.0],
+            value: node.output,
+        });
+        let steps: Vec<Step> = steps.collect();
         let scratch_bytes = steps.iter().map(|s| s.kernel.scratch_bytes()).max().unwrap_or(0);
-        Ok(Self { steps, slots, arena_bytes, scratch_bytes })
+        Ok(Self { steps, places, arena_bytes, scratch_bytes })
     }
 }

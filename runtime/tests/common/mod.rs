@@ -80,6 +80,42 @@ pub(crate) fn int8_network() -> Graph {
     b.finish(&[out]).unwrap()
 }
 
+/// Residual additions of which both operands, one, or twice the same lie where the sum may; the
+/// values have margins of several sizes.
+pub(crate) fn int8_residual_network() -> Graph {
+    let q = |scale, zero_point| QuantParams { scale, zero_point };
+    let (q0, q1, q2) = (q(1.0 / 127.0, 0), q(0.05, -20), q(0.04, 3));
+    let mut b = GraphBuilder::new("residual", Layout::Nhwc);
+    let x = b.input("input", [1, 6, 5, 3]);
+    let x = b.node_as("quantize", Op::Quantize, &[x], [], Some(q0)).unwrap();
+    let conv = |stride, padding: [usize; 4], groups| Op::Conv2d {
+        stride: [stride; 2],
+        padding,
+        dilation: [1, 1],
+        groups,
+    };
+    let table = |divisor: i32| -> [(&'static str, Tensor); 1] {
+        let table: Vec<i8> = (-128..=127).map(|v: i32| (v / divisor) as i8).collect();
+        [("table", Tensor::from_i8([256], &table))]
+    };
+    let tanh = Op::Activation { function: Activation::Tanh };
+    let w = int8_layer(&[20, 3, 3, 3], 1, q0, q1);
+    let a = b.node_as("conv1", conv(1, [1; 4], 1), &[x], w, Some(q1)).unwrap();
+    let w = int8_layer(&[20, 3, 3, 1], 2, q1, q2);
+    let c = b.node_as("depthwise", conv(1, [1; 4], 20), &[a], w, Some(q2)).unwrap();
+    let sum = b.node_as("add1", Op::Add, &[a, c], [], Some(q1)).unwrap();
+    let t = b.node_as("tanh1", tanh.clone(), &[sum], table(2), Some(q2)).unwrap();
+    let sum = b.node_as("add2", Op::Add, &[t, sum], [], Some(q1)).unwrap();
+    let w = int8_layer(&[20, 5, 5, 1], 3, q1, q2);
+    let wide = b.node_as("wide", conv(1, [2; 4], 20), &[sum], w, Some(q2)).unwrap();
+    let twice = b.node_as("add3", Op::Add, &[wide, wide], [], Some(q1)).unwrap();
+    let t = b.node_as("tanh2", tanh, &[twice], table(3), Some(q2)).unwrap();
+    let w = int8_layer(&[7, 3, 3, 20], 4, q2, q1);
+    let last = b.node_as("conv2", conv(2, [0, 0, 1, 1], 1), &[t], w, Some(q1)).unwrap();
+    let out = b.node("dequantize", Op::Dequantize, &[last], []).unwrap();
+    b.finish(&[out]).unwrap()
+}
+
 /// Convolution, unfolded batch norm, global pool, linear, in PyTorch's layout.
 pub(crate) fn float_network() -> Graph {
     let numbers = |shape: &[usize], seed| {

@@ -16,6 +16,9 @@ pub(super) fn add(constants: &AddI8, a: &[i8], b: &[i8], y: &mut [i8]) {
     for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
         add_64(constants, &requantizer, a, b, y);
     }
+    if y_rest.is_empty() {
+        return;
+    }
     let (mut last_a, mut last_b, mut last) = ([0; 64], [0; 64], [0; 64]);
     last_a[..a_rest.len()].copy_from_slice(a_rest);
     last_b[..b_rest.len()].copy_from_slice(b_rest);

@@ -1,0 +1,167 @@
+//! What a step computes, with packed weights and constants.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use super::elementwise::Elementwise;
+use super::place::{Place, split};
+use crate::kernels::{self, AvgPoolI8, ConvF32, ConvI8, Isa, PoolShape, RescaleI8};
+
+/// A node's kernel with its packed weights and constants.
+pub(crate) enum Kernel {
+    /// The output is the input under another shape.
+    Alias,
+    ConvI8(Box<ConvI8>),
+    ConvF32(Box<ConvF32>),
+    Elementwise(Elementwise),
+    /// Bytes of each input that follow one another, and the int8 change of scale.
+    Concat {
+        chunks: Vec<usize>,
+        rescale: Vec<Option<RescaleI8>>,
+    },
+    MaxPoolI8 {
+        isa: Isa,
+        shape: PoolShape,
+    },
+    MaxPoolF32 {
+        isa: Isa,
+        shape: PoolShape,
+    },
+    AvgPoolI8(AvgPoolI8),
+    AvgPoolF32 {
+        isa: Isa,
+        shape: PoolShape,
+        count_include_pad: bool,
+    },
+    PadI8 {
+        image: [usize; 3],
+        padding: [usize; 4],
+        fill: i8,
+    },
+    PadF32 {
+        image: [usize; 3],
+        padding: [usize; 4],
+    },
+    Softmax {
+        isa: Isa,
+        classes: usize,
+    },
+}
+
+impl Kernel {
+    /// Working memory of one run.
+    pub(super) fn scratch_bytes(&self) -> usize {
+        match self {
+            Self::ConvI8(conv) => conv.scratch_len(),
+            Self::ConvF32(conv) => conv.scratch_len(),
+            _ => 0,
+        }
+    }
+
+    /// Bytes of its input that have to be readable, if these may be more than the image.
+    pub(super) fn input_bytes(&self) -> usize {
+        match self {
+            Self::ConvI8(conv) => conv.input_len(),
+            Self::ConvF32(conv) => conv.input_len() * size_of::<f32>(),
+            _ => 0,
+        }
+    }
+
+    /// Computes the output's place from the inputs' places, which do not overlap it unless the
+    /// kernel goes element by element.
+    pub(crate) fn run(
+        &self,
+        arena: &mut [u8],
+        inputs: &[Place],
+        output: Place,
+        scratch: &mut [u8],
+    ) {
+        match self {
+            Self::Alias => {}
+            Self::Elementwise(kernel) => kernel.run(arena, inputs, output),
+            Self::Concat { chunks, rescale } => {
+                concatenate(arena, inputs, output, chunks, rescale);
+            }
+            Self::ConvI8(conv) => {
+                let (y, [x]) = split(arena, output, [inputs[0]]);
+                conv.run(i8s(x), i8s_mut(y), scratch);
+            }
+            Self::ConvF32(conv) => {
+                let (y, [x]) = split(arena, output, [inputs[0]]);
+                conv.run(f32s(x), f32s_mut(y), scratch);
+            }
+            _ => {
+                let (y, [x]) = split(arena, output, [inputs[0]]);
+                let (x_bytes, y_bytes) = (inputs[0].image_bytes(), output.image_bytes());
+                self.run_dense(&x[..x_bytes], &mut y[..y_bytes]);
+            }
+        }
+    }
+
+    /// Kernels of one dense image.
+    fn run_dense(&self, x: &[u8], y: &mut [u8]) {
+        match self {
+            Self::MaxPoolI8 { isa, shape } => kernels::max_pool_i8(*isa, shape, i8s(x), i8s_mut(y)),
+            Self::MaxPoolF32 { isa, shape } => {
+                kernels::max_pool_f32(*isa, shape, f32s(x), f32s_mut(y));
+            }
+            Self::AvgPoolI8(pool) => pool.run(i8s(x), i8s_mut(y)),
+            Self::AvgPoolF32 { isa, shape, count_include_pad } => {
+                kernels::avg_pool_f32(*isa, shape, *count_include_pad, f32s(x), f32s_mut(y));
+            }
+            Self::PadI8 { image, padding, fill } => {
+                kernels::pad(*image, *padding, *fill, i8s(x), i8s_mut(y));
+            }
+            Self::PadF32 { image, padding } => {
+                kernels::pad(*image, *padding, 0.0, f32s(x), f32s_mut(y));
+            }
+            Self::Softmax { isa, classes } => {
+                kernels::softmax_f32(*isa, *classes, f32s(x), f32s_mut(y));
+            }
+            Self::Alias
+            | Self::Elementwise(_)
+            | Self::Concat { .. }
+            | Self::ConvI8(_)
+            | Self::ConvF32(_) => {}
+        }
+    }
+}
+
+fn concatenate(
+    arena: &mut [u8],
+    inputs: &[Place],
+    output: Place,
+    chunks: &[usize],
+    rescale: &[Option<RescaleI8>],
+) {
+    let stretch: usize = chunks.iter().sum();
+    let mut start = 0;
+    for ((&input, &chunk), rescale) in inputs.iter().zip(chunks).zip(rescale) {
+        let (y, [x]) = split(arena, output, [input]);
+        let (y, x) = (&mut y[..output.image_bytes()], &x[..input.image_bytes()]);
+        for (y, x) in y.chunks_exact_mut(stretch).zip(x.chunks_exact(chunk)) {
+            let y = &mut y[start..start + chunk];
+            match rescale {
+                Some(rescale) => rescale.run(i8s(x), i8s_mut(y)),
+                None => y.copy_from_slice(x),
+            }
+        }
+        start += chunk;
+    }
+}
+
+fn i8s(bytes: &[u8]) -> &[i8] {
+    bytemuck::cast_slice(bytes)
+}
+
+fn i8s_mut(bytes: &mut [u8]) -> &mut [i8] {
+    bytemuck::cast_slice_mut(bytes)
+}
+
+fn f32s(bytes: &[u8]) -> &[f32] {
+    bytemuck::cast_slice(bytes)
+}
+
+fn f32s_mut(bytes: &mut [u8]) -> &mut [f32] {
+    bytemuck::cast_slice_mut(bytes)
+}
