@@ -11,7 +11,12 @@ use crate::util::{Output, Workdir, files, run};
 
 /// `./hipflask-run verify` in the folder `bundle`.
 fn verify(bundle: &Path) -> Output {
-    let mut command = Command::new(bundle.join("hipflask-run"));
+    verify_by(&bundle.join("hipflask-run"), bundle)
+}
+
+/// `verify` by that program in the folder `bundle`.
+fn verify_by(program: &Path, bundle: &Path) -> Output {
+    let mut command = Command::new(program);
     command.current_dir(bundle).env_remove("HIPFLASK_ISA");
     run(command.args(["verify", "model.safetensors", "golden.safetensors"]))
 }
@@ -48,14 +53,14 @@ fn the_bundles_checksums_are_those_of_its_files() {
 #[test]
 fn one_flipped_bit_of_the_model_is_noticed() {
     let workdir = Workdir::new();
-    for (name, bytes) in files(&digits().path("out/digits/bundle")) {
-        workdir.write(&name, bytes);
+    for name in ["model.safetensors", "golden.safetensors"] {
+        workdir.write(name, digits().read(&format!("out/digits/bundle/{name}")));
     }
-    let source = digits().path("out/digits/bundle/hipflask-run");
-    std::fs::copy(source, workdir.path("hipflask-run")).unwrap();
+    // Where it lies: a program that was just written cannot be run while another test forks.
+    let program = digits().path("out/digits/bundle/hipflask-run");
     let whole = workdir.read("model.safetensors");
     let folder = workdir.path("");
-    assert_eq!(verify(&folder).code, 0);
+    assert_eq!(verify_by(&program, &folder).code, 0);
     // The length of the header, its first byte, and two bytes of every tensor.
     let mut places = vec![0, 8];
     let model = Model::open(workdir.path("model.safetensors")).unwrap();
@@ -68,7 +73,7 @@ fn one_flipped_bit_of_the_model_is_noticed() {
         let mut flipped = whole.clone();
         flipped[place] ^= 1;
         workdir.write("model.safetensors", flipped);
-        let output = verify(&folder);
+        let output = verify_by(&program, &folder);
         assert_ne!(output.code, 0, "byte {place}: {output:?}");
         assert!(!output.stdout.starts_with("passed"), "byte {place}: {output:?}");
     }
