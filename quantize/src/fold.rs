@@ -5,7 +5,7 @@ use hipflask_runtime::{Result as RuntimeResult, Tensor};
 
 use crate::error::Result;
 
-/// The graph as it is quantized: the device's layout, batch norms folded, ReLUs fused.
+/// The graph as it is quantized: the device's layout, batch norms folded, simplified.
 ///
 /// A batch norm that does not directly follow a convolution or linear layer stays as it is.
 pub fn prepare(graph: &Graph) -> Result<Graph> {
@@ -26,7 +26,7 @@ pub fn prepare(graph: &Graph) -> Result<Graph> {
         nodes.push(node);
     }
     graph.nodes = nodes;
-    Ok(graph.compacted().with_fused_activations())
+    Ok(graph.compacted().simplified())
 }
 
 /// `w' = w · γ/σ`, `b' = (b - μ) · γ/σ + β` with `σ = sqrt(var + eps)`, in f64.

@@ -5,7 +5,8 @@ use crate::format::{Card, ModelFile};
 use crate::graph::{Graph, LoadLimits};
 use crate::input::Preprocess;
 
-/// A validated model in [`Layout::Nhwc`](crate::graph::Layout::Nhwc), ReLUs fused, with its preprocessing and card.
+/// A validated model in [`Layout::Nhwc`](crate::graph::Layout::Nhwc), simplified, with its
+/// preprocessing and card.
 #[derive(Clone, Debug)]
 pub struct Model {
     graph: Graph,
@@ -28,7 +29,7 @@ impl Model {
     /// A model of a file already in memory.
     pub fn new(file: ModelFile) -> Result<Self> {
         let ModelFile { graph, preprocess, card } = file;
-        let graph = graph.into_nhwc()?.with_fused_activations();
+        let graph = graph.into_nhwc()?.simplified();
         Ok(Self { graph, preprocess, card })
     }
 
