@@ -63,7 +63,7 @@ impl Converter<'_> {
             }
             Op::Conv2d { .. } | Op::Linear => {
                 let (x, xq) = self.as_int8(node.inputs[0])?;
-                let yq = self.calibrated(y);
+                let yq = self.calibrated(self.joined(y));
                 let weight = self.graph.f32s(node, "weight")?;
                 let name = node.tensor_name("weight");
                 let shape = self.graph.tensors[&name].shape().clone();
@@ -97,6 +97,20 @@ impl Converter<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The value that a value becomes a part of, where it is read for that alone: with the
+    /// parameters of the whole it needs no rescaling, and can be computed in its place.
+    fn joined(&self, id: ValueId) -> ValueId {
+        let mut readers = self.graph.nodes.iter().filter(|node| node.inputs.contains(&id));
+        match (readers.next(), readers.next()) {
+            (Some(node), None)
+                if matches!(node.op, Op::Concat { .. }) && !self.graph.outputs.contains(&id) =>
+            {
+                node.output
+            }
+            _ => id,
+        }
     }
 
     fn calibrated(&self, id: ValueId) -> QuantParams {

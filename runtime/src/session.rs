@@ -9,7 +9,7 @@ use crate::dtype::{DType, Shape};
 use crate::graph::ValueId;
 use crate::kernels::Isa;
 use crate::model::Model;
-use crate::plan::{ALIGNMENT, Place, Plan};
+use crate::plan::{ALIGNMENT, Channels, Place, Plan};
 use crate::{Error, ErrorKind, Result};
 
 /// Elements of an input, an output or a value on its way.
@@ -226,12 +226,14 @@ fn observe(
     observer: &mut dyn FnMut(ValueId, View<'_>),
 ) {
     let bytes = place.bytes(arena);
-    if place.image.is_dense() {
+    if place.is_dense() {
         return observer(value, view(bytes, place.dtype));
     }
+    let Channels { first, count } = place.channels;
+    let channels = first..first + count;
     match view(bytes, place.dtype) {
-        View::I8(values) => observer(value, View::I8(&place.image.dense_copy(values))),
-        View::F32(values) => observer(value, View::F32(&place.image.dense_copy(values))),
+        View::I8(values) => observer(value, View::I8(&place.image.dense_copy(channels, values))),
+        View::F32(values) => observer(value, View::F32(&place.image.dense_copy(channels, values))),
     }
 }
 

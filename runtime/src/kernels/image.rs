@@ -1,6 +1,7 @@
 //! Images with their padding beside them in memory, so that nothing copies an image to pad it.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 /// Elements that are filled at a time.
 const BLOCK: usize = 16;
@@ -122,10 +123,18 @@ impl Image {
         }
     }
 
-    /// A copy of the image without the margin.
-    pub fn dense_copy<T: Copy>(&self, x: &[T]) -> Vec<T> {
-        let mut dense = Vec::with_capacity(self.h * self.row());
-        self.rows(x).for_each(|row| dense.extend_from_slice(row));
+    /// A copy of some of the channels, without the margin.
+    pub fn dense_copy<T: Copy>(&self, channels: Range<usize>, x: &[T]) -> Vec<T> {
+        let mut dense = Vec::with_capacity(self.h * self.w * channels.len());
+        for row in self.rows(x) {
+            if channels.len() == self.c {
+                dense.extend_from_slice(row);
+                continue;
+            }
+            for pixel in row.chunks_exact(self.c) {
+                dense.extend_from_slice(&pixel[channels.clone()]);
+            }
+        }
         dense
     }
 

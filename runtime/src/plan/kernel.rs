@@ -7,6 +7,23 @@ use super::elementwise::Elementwise;
 use super::place::{Place, split};
 use crate::kernels::{self, AvgPoolI8, ConvF32, ConvI8, Isa, PoolShape, RescaleI8};
 
+/// What an input gives to a joined value.
+pub(crate) struct Part {
+    /// Bytes that follow one another.
+    pub(crate) bytes: usize,
+    pub(crate) copy: Copy,
+}
+
+/// How an input comes to its place in a joined value.
+pub(crate) enum Copy {
+    /// It was computed there.
+    Done,
+    /// As it is.
+    Plain,
+    /// With another int8 scale and zero point, or the same.
+    Rescaled(RescaleI8),
+}
+
 /// A node's kernel with its packed weights and constants.
 pub(crate) enum Kernel {
     /// The output is the input under another shape.
@@ -14,10 +31,9 @@ pub(crate) enum Kernel {
     ConvI8(Box<ConvI8>),
     ConvF32(Box<ConvF32>),
     Elementwise(Elementwise),
-    /// Bytes of each input that follow one another, and the int8 change of scale.
+    /// Parts of each stretch of the output, one an input.
     Concat {
-        chunks: Vec<usize>,
-        rescale: Vec<Option<RescaleI8>>,
+        parts: Vec<Part>,
     },
     MaxPoolI8 {
         isa: Isa,
@@ -79,9 +95,7 @@ impl Kernel {
         match self {
             Self::Alias => {}
             Self::Elementwise(kernel) => kernel.run(arena, inputs, output),
-            Self::Concat { chunks, rescale } => {
-                concatenate(arena, inputs, output, chunks, rescale);
-            }
+            Self::Concat { parts } => concatenate(arena, inputs, output, parts),
             Self::ConvI8(conv) => {
                 let (y, [x]) = split(arena, output, [inputs[0]]);
                 conv.run(i8s(x), i8s_mut(y), scratch);
@@ -127,26 +141,24 @@ impl Kernel {
     }
 }
 
-fn concatenate(
-    arena: &mut [u8],
-    inputs: &[Place],
-    output: Place,
-    chunks: &[usize],
-    rescale: &[Option<RescaleI8>],
-) {
-    let stretch: usize = chunks.iter().sum();
+fn concatenate(arena: &mut [u8], inputs: &[Place], output: Place, parts: &[Part]) {
+    let stretch: usize = parts.iter().map(|part| part.bytes).sum();
     let mut start = 0;
-    for ((&input, &chunk), rescale) in inputs.iter().zip(chunks).zip(rescale) {
+    for (&input, part) in inputs.iter().zip(parts) {
+        let at = start;
+        start += part.bytes;
+        if matches!(part.copy, Copy::Done) {
+            continue;
+        }
         let (y, [x]) = split(arena, output, [input]);
         let (y, x) = (&mut y[..output.image_bytes()], &x[..input.image_bytes()]);
-        for (y, x) in y.chunks_exact_mut(stretch).zip(x.chunks_exact(chunk)) {
-            let y = &mut y[start..start + chunk];
-            match rescale {
-                Some(rescale) => rescale.run(i8s(x), i8s_mut(y)),
-                None => y.copy_from_slice(x),
+        for (y, x) in y.chunks_exact_mut(stretch).zip(x.chunks_exact(part.bytes)) {
+            let y = &mut y[at..at + part.bytes];
+            match &part.copy {
+                Copy::Rescaled(rescale) => rescale.run(i8s(x), i8s_mut(y)),
+                _ => y.copy_from_slice(x),
             }
         }
-        start += chunk;
     }
 }
 

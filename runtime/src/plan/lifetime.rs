@@ -3,8 +3,8 @@
 use alloc::vec::Vec;
 
 use super::arena::Request;
+use super::place::Lay;
 use crate::graph::{Graph, Node, Op};
-use crate::kernels::Image;
 
 /// Values grouped into buffers.
 pub(super) struct Buffers {
@@ -26,13 +26,18 @@ fn works_in_place(op: &Op) -> bool {
 
 /// Groups values, each of so many bytes, into buffers; step `i` is node `i`, inputs are there
 /// before step 0.
-pub(super) fn buffers(graph: &Graph, images: &[Image], bytes: &[usize]) -> Buffers {
+pub(super) fn buffers(graph: &Graph, lays: &[Lay], bytes: &[usize]) -> Buffers {
     let mut buffers =
         Buffers { of_value: (0..graph.values.len()).collect(), requests: lives(graph, bytes) };
+    for (value, lay) in lays.iter().enumerate() {
+        if let Some(whole) = lay.part_of {
+            buffers.share(whole.0, value);
+        }
+    }
     for (step, Node { op, inputs, output, .. }) in graph.nodes.iter().enumerate() {
         let same = |input: usize| {
             let (x, y) = (&graph.values[input], &graph.values[output.0]);
-            x.dtype == y.dtype && images[input] == images[output.0]
+            x.dtype == y.dtype && lays[input].image == lays[output.0].image
         };
         let input = inputs.iter().map(|id| id.0).find(|&input| {
             let dies = buffers.requests[buffers.of_value[input]].last == step;
@@ -46,15 +51,16 @@ pub(super) fn buffers(graph: &Graph, images: &[Image], bytes: &[usize]) -> Buffe
 }
 
 impl Buffers {
-    /// Puts `output`, which nothing shares yet, into the buffer of `input`.
-    fn share(&mut self, input: usize, output: usize) {
-        let (buffer, life) = (self.of_value[input], self.requests[output]);
+    /// Puts `other`, which nothing shares yet, into the buffer of `value`.
+    fn share(&mut self, value: usize, other: usize) {
+        let (buffer, life) = (self.of_value[value], self.requests[other]);
         let request = &mut self.requests[buffer];
+        request.first = request.first.min(life.first);
         request.last = request.last.max(life.last);
         request.bytes = request.bytes.max(life.bytes);
-        self.of_value[output] = buffer;
+        self.of_value[other] = buffer;
         // A value that shares another's buffer asks for nothing itself.
-        self.requests[output] = Request { bytes: 0, first: 0, last: 0 };
+        self.requests[other] = Request { bytes: 0, first: 0, last: 0 };
     }
 }
 

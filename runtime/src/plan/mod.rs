@@ -15,7 +15,8 @@ use crate::kernels::Isa;
 
 pub(crate) use arena::ALIGNMENT;
 use kernel::Kernel;
-pub(crate) use place::{Place, Slot};
+pub(crate) use place::{Channels, Place};
+use place::{Lay, Slot};
 
 /// One node, ready to run.
 pub(crate) struct Step {
@@ -47,23 +48,25 @@ pub(crate) struct Plan {
 impl Plan {
     /// Plans a checked graph in the device's layout.
     pub(crate) fn new(graph: &Graph, isa: Isa) -> Result<Self> {
-        let images = place::images(graph, isa);
+        let lays = place::lays(graph, isa);
+        let sizes = lays.iter().zip(&graph.values);
         let mut bytes: Vec<usize> =
-            images.iter().zip(&graph.values).map(|(i, v)| i.len() * v.dtype.size()).collect();
+            sizes.map(|(lay, value)| lay.image.len() * value.dtype.size()).collect();
         let mut kernels = Vec::with_capacity(graph.nodes.len());
         for node in &graph.nodes {
-            let kernel = Kernel::select(graph, node, isa, &images)?;
+            let kernel = Kernel::select(graph, node, isa, &lays)?;
             let x = node.inputs[0].0;
             bytes[x] = bytes[x].max(kernel.input_bytes());
             kernels.push(kernel);
         }
-        let buffers = lifetime::buffers(graph, &images, &bytes);
+        let buffers = lifetime::buffers(graph, &lays, &bytes);
         let (offsets, arena_bytes) = arena::place(&buffers.requests);
         let place = |value: usize| {
             let (buffer, data) = (buffers.of_value[value], &graph.values[value]);
             let slot = Slot { offset: offsets[buffer], bytes: buffers.requests[buffer].bytes };
             let zero_point = data.quant.map_or(0, |quant| quant.zero_point);
-            Place { slot, image: images[value], dtype: data.dtype, zero_point }
+            let Lay { image, channels, .. } = lays[value];
+            Place { slot, image, channels, dtype: data.dtype, zero_point }
         };
         let places: Vec<Place> = (0..graph.values.len()).map(place).collect();
         let steps = graph.nodes.iter().zip(kernels).map(|(node, kernel)| Step {

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::select::conv_shape;
 use crate::dtype::DType;
-use crate::graph::{Graph, Layout, Op, Value};
+use crate::graph::{Graph, Layout, Node, Op, Value, ValueId};
 use crate::kernels::{self, Image, Isa, Margin};
 
 /// A piece of the arena.
@@ -15,17 +15,31 @@ pub(crate) struct Slot {
     pub(crate) bytes: usize,
 }
 
+/// The first and the number of a value's channels in an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Channels {
+    pub(crate) first: usize,
+    pub(crate) count: usize,
+}
+
 /// A value's place: its image, and perhaps bytes behind it that kernels may read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) slot: Slot,
     pub(crate) image: Image,
+    /// The value's channels in the image, which others may share.
+    pub(crate) channels: Channels,
     pub(crate) dtype: DType,
     /// What 0.0 is in an int8 value.
     pub(crate) zero_point: i8,
 }
 
 impl Place {
+    /// Whether the image is the value, one element after another.
+    pub(crate) fn is_dense(self) -> bool {
+        self.image.is_dense() && self.channels.count == self.image.c
+    }
+
     /// Bytes of the image with its margin, without those behind it.
     pub(super) fn image_bytes(self) -> usize {
         self.image.len() * self.dtype.size()
@@ -63,9 +77,18 @@ impl Place {
     }
 }
 
-/// The image of each value, with a margin where all who touch it know margins and a convolution
-/// wants one.
-pub(super) fn images(graph: &Graph, isa: Isa) -> Vec<Image> {
+/// How a value lies in memory, before its slot is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lay {
+    pub(super) image: Image,
+    pub(super) channels: Channels,
+    /// The joined value of whose channels these are some.
+    pub(super) part_of: Option<ValueId>,
+}
+
+/// How each value lies: with a margin where all who touch it know margins and a convolution wants
+/// one; among the channels of a joined value where its producer can write there.
+pub(super) fn lays(graph: &Graph, isa: Isa) -> Vec<Lay> {
     let mut margins = vec![Some(Margin::default()); graph.values.len()];
     for node in &graph.nodes {
         if !knows_margins(&node.op) {
@@ -77,10 +100,43 @@ pub(super) fn images(graph: &Graph, isa: Isa) -> Vec<Image> {
         }
     }
     graph.outputs.iter().for_each(|id| margins[id.0] = None);
-    let images = graph.values.iter().zip(margins);
-    images
-        .map(|(value, margin)| Image { margin: margin.unwrap_or_default(), ..dense(value) })
-        .collect()
+    let lay = |(value, margin): (&Value, Option<Margin>)| {
+        let image = Image { margin: margin.unwrap_or_default(), ..dense(value) };
+        Lay { image, channels: Channels { first: 0, count: image.c }, part_of: None }
+    };
+    let mut lays: Vec<Lay> = graph.values.iter().zip(margins).map(lay).collect();
+    for node in graph.nodes.iter().filter(|node| joins_channels(graph, node)) {
+        let (whole, mut first) = (node.output, 0);
+        for &x in &node.inputs {
+            let count = lays[x.0].image.c;
+            if can_be_part(graph, x, whole) {
+                let channels = Channels { first, count };
+                lays[x.0] = Lay { image: lays[whole.0].image, channels, part_of: Some(whole) };
+            }
+            first += count;
+        }
+    }
+    lays
+}
+
+/// Whether a node puts the channels of images side by side.
+fn joins_channels(graph: &Graph, node: &Node) -> bool {
+    let channels = Layout::Nhwc.channel_axis();
+    matches!(node.op, Op::Concat { axis } if axis == channels)
+        && Layout::Nhwc.image(&graph.value(node.output).shape).is_some()
+}
+
+/// Whether a value can be written where it is joined with others: nothing else reads it, it keeps
+/// its parameters there, and a convolution by matrix products makes it.
+fn can_be_part(graph: &Graph, value: ValueId, whole: ValueId) -> bool {
+    let reads = graph.nodes.iter().flat_map(|node| &node.inputs).filter(|&&id| id == value);
+    let made_by_matrix = graph.nodes.iter().any(|node| {
+        let shape = (node.output == value).then(|| conv_shape(graph, node)).flatten();
+        shape.is_some_and(|shape| !shape.is_depthwise())
+    });
+    let (x, y) = (graph.value(value), graph.value(whole));
+    let same = x.dtype == y.dtype && x.quant == y.quant;
+    made_by_matrix && same && reads.count() == 1 && !graph.outputs.contains(&value)
 }
 
 /// Whether a node's kernel reads and writes images with margins: convolutions, and what goes

@@ -6,7 +6,8 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::elementwise::Elementwise;
-use super::kernel::Kernel;
+use super::kernel::{Copy, Kernel, Part};
+use super::place::Lay;
 use crate::dtype::DType;
 use crate::graph::{Activation, Graph, Layout, Node, Op, Value};
 use crate::kernels::{
@@ -18,15 +19,15 @@ use crate::{Error, ErrorKind, Result};
 impl Kernel {
     /// Chooses for a node of a checked graph in the device's layout.
     ///
-    /// `images` says how each value lies in memory.
-    pub(super) fn select(graph: &Graph, node: &Node, isa: Isa, images: &[Image]) -> Result<Self> {
+    /// `lays` says how each value lies in memory.
+    pub(super) fn select(graph: &Graph, node: &Node, isa: Isa, lays: &[Lay]) -> Result<Self> {
         let (x, y) = (graph.value(node.inputs[0]), graph.value(node.output));
         let int8 = x.dtype == DType::I8;
-        let Image { h, w, c, .. } = images[node.inputs[0].0];
+        let Image { h, w, c, .. } = lays[node.inputs[0].0].image;
         let image = [h, w, c];
         Ok(match &node.op {
             Op::Flatten | Op::Reshape { .. } => Self::Alias,
-            Op::Conv2d { .. } | Op::Linear => convolution(graph, node, isa, images)?,
+            Op::Conv2d { .. } | Op::Linear => convolution(graph, node, isa, lays)?,
             Op::BatchNorm { eps } => Self::Elementwise(batch_norm(graph, node, *eps, isa)?),
             Op::Activation { function } if !int8 => {
                 Self::Elementwise(Elementwise::Activation { isa, function: *function })
@@ -43,7 +44,7 @@ impl Kernel {
                 Self::Elementwise(Elementwise::AddI8(add))
             }
             Op::Add => Self::Elementwise(Elementwise::AddF32 { isa, range: range(node) }),
-            Op::Concat { axis } => concat(graph, node, *axis, isa)?,
+            Op::Concat { axis } => concat(graph, node, *axis, isa, lays)?,
             Op::MaxPool2d { kernel, stride, padding } => {
                 let shape = pool_shape(image, y, *kernel, *stride, *padding);
                 if int8 { Self::MaxPoolI8 { isa, shape } } else { Self::MaxPoolF32 { isa, shape } }
@@ -93,12 +94,18 @@ pub(super) fn conv_shape(graph: &Graph, node: &Node) -> Option<ConvShape> {
     })
 }
 
-fn convolution(graph: &Graph, node: &Node, isa: Isa, images: &[Image]) -> Result<Kernel> {
+fn convolution(graph: &Graph, node: &Node, isa: Isa, lays: &[Lay]) -> Result<Kernel> {
     let (x, y) = (graph.value(node.inputs[0]), graph.value(node.output));
     let shape =
         conv_shape(graph, node).ok_or_else(|| refused(node, "is no convolution of an image"))?;
-    let (from, to) = (images[node.inputs[0].0], images[node.output.0]);
-    let conv = PlacedConv { shape, x: from.margin, y: to.margin, overread: true };
+    let (from, to) = (lays[node.inputs[0].0], lays[node.output.0]);
+    let conv = PlacedConv {
+        shape,
+        x: from.image.margin,
+        y: to.image.margin,
+        channels: (to.channels.first, to.image.c),
+        overread: true,
+    };
     if x.dtype == DType::I8 {
         let (xq, yq) = (params(node, x)?, params(node, y)?);
         let (bias, multiplier) = (graph.i32s(node, "bias")?, graph.f32s(node, "multiplier")?);
@@ -173,18 +180,22 @@ fn pool_shape(
 }
 
 /// An input's part of each stretch of the output is everything from the axis inwards.
-fn concat(graph: &Graph, node: &Node, axis: usize, isa: Isa) -> Result<Kernel> {
+fn concat(graph: &Graph, node: &Node, axis: usize, isa: Isa, lays: &[Lay]) -> Result<Kernel> {
     let y = graph.value(node.output);
-    let (mut chunks, mut rescale) = (Vec::new(), Vec::new());
+    let mut parts = Vec::new();
     for &id in &node.inputs {
         let x = graph.value(id);
-        chunks.push(x.shape[axis..].iter().product::<usize>() * x.dtype.size());
-        rescale.push(match x.dtype {
-            DType::I8 => Some(RescaleI8::new(isa, params(node, x)?, params(node, y)?)),
-            _ => None,
+        let bytes = x.shape[axis..].iter().product::<usize>() * x.dtype.size();
+        parts.push(match x.dtype {
+            _ if lays[id.0].part_of.is_some() => Part { bytes, copy: Copy::Done },
+            DType::I8 => {
+                let rescale = RescaleI8::new(isa, params(node, x)?, params(node, y)?);
+                Part { bytes, copy: Copy::Rescaled(rescale) }
+            }
+            _ => Part { bytes, copy: Copy::Plain },
         });
     }
-    Ok(Kernel::Concat { chunks, rescale })
+    Ok(Kernel::Concat { parts })
 }
 
 fn params(node: &Node, value: &Value) -> Result<QuantParams> {

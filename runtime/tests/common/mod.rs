@@ -116,6 +116,36 @@ pub(crate) fn int8_residual_network() -> Graph {
     b.finish(&[out]).unwrap()
 }
 
+/// Convolutions whose channels are joined: written there, rescaled, or read by others too.
+pub(crate) fn int8_joined_network() -> Graph {
+    let q = |scale, zero_point| QuantParams { scale, zero_point };
+    let (q0, q1, q2) = (q(1.0 / 127.0, 0), q(0.05, -20), q(0.04, 3));
+    let mut b = GraphBuilder::new("joined", Layout::Nhwc);
+    let x = b.input("input", [1, 6, 5, 3]);
+    let x = b.node_as("quantize", Op::Quantize, &[x], [], Some(q0)).unwrap();
+    let conv = |padding, groups| Op::Conv2d {
+        stride: [1, 1],
+        padding: [padding; 4],
+        dilation: [1, 1],
+        groups,
+    };
+    let w = int8_layer(&[5, 1, 1, 3], 1, q0, q1);
+    let narrow = b.node_as("narrow", conv(0, 1), &[x], w, Some(q1)).unwrap();
+    let w = int8_layer(&[18, 3, 3, 3], 2, q0, q1);
+    let wide = b.node_as("wide", conv(1, 1), &[x], w, Some(q1)).unwrap();
+    let w = int8_layer(&[4, 3, 3, 3], 3, q0, q2);
+    let other = b.node_as("other", conv(1, 1), &[x], w, Some(q2)).unwrap();
+    let w = int8_layer(&[3, 3, 3, 1], 4, q0, q1);
+    let depthwise = b.node_as("depthwise", conv(1, 3), &[x], w, Some(q1)).unwrap();
+    let parts = [narrow, wide, other, depthwise];
+    let joined = b.node_as("joined", Op::Concat { axis: 3 }, &parts, [], Some(q1)).unwrap();
+    let w = int8_layer(&[6, 3, 3, 30], 5, q1, q2);
+    let last = b.node_as("last", conv(1, 1), &[joined], w, Some(q2)).unwrap();
+    let twice = b.node_as("twice", Op::Concat { axis: 3 }, &[last, last], [], Some(q2)).unwrap();
+    let out = b.node("dequantize", Op::Dequantize, &[twice], []).unwrap();
+    b.finish(&[out]).unwrap()
+}
+
 /// Convolution, unfolded batch norm, global pool, linear, in PyTorch's layout.
 pub(crate) fn float_network() -> Graph {
     let numbers = |shape: &[usize], seed| {

@@ -65,6 +65,7 @@ impl<T: Arithmetic> DepthwiseConv<T> {
         zero: T::Value,
     ) -> Self {
         let shape = conv.shape;
+        assert_eq!(conv.channels, (0, shape.out_c), "depthwise: part of the output's channels");
         let fold = fold(&shape, kernel.block);
         let budget = BAND_BYTES / size_of::<T::Value>();
         let readable = conv.overread && reads_images(&shape, kernel.block);

@@ -25,6 +25,8 @@ pub(super) struct MatrixConv<T: Arithmetic> {
     /// Elements of the input, with those behind it that are read.
     x_len: usize,
     y: Image,
+    /// Where its channels begin in those of the output image.
+    channel: usize,
     pixels: Vec<usize>,
     /// Where the band's output pixels lie from the first one on.
     places: Vec<usize>,
@@ -57,8 +59,9 @@ impl<T: Arithmetic> MatrixConv<T> {
         let in_place = in_image.is_some();
         let bands = in_image.unwrap_or_else(|| Bands::new(conv, 1, budget));
         let (y_line, columns) = (y.line(), y.w);
+        let (channel, channels) = conv.channels;
         let places = (0..bands.rows())
-            .flat_map(|row| (0..columns).map(move |column| row * y_line + column * shape.out_c));
+            .flat_map(|row| (0..columns).map(move |column| row * y_line + column * channels));
         let segments = (0..kernel_h).flat_map(|ky| (0..taps).map(move |kx| (ky, kx)));
         let segments: Vec<usize> = segments.map(|(ky, kx)| bands.tap(ky, kx)).collect();
         let steps = segment.div_ceil(tile.k_group);
@@ -75,6 +78,7 @@ impl<T: Arithmetic> MatrixConv<T> {
             gemm: Gemm::new(tile, shape.out_c / shape.groups, depth, weight, epilogue),
             shape,
             y,
+            channel,
             zero,
             bands,
             in_place,
@@ -111,7 +115,8 @@ impl<T: Arithmetic> MatrixConv<T> {
                     segments: &self.segments,
                     groups: &self.groups,
                 };
-                let place = self.y.origin() + first * self.y.line() + group * (out_c / groups);
+                let place = self.y.origin() + first * self.y.line() + self.channel;
+                let place = place + group * (out_c / groups);
                 self.gemm.run(group, left, (&mut y[place..], &self.places));
             }
         }

@@ -122,6 +122,9 @@ pub struct PlacedConv {
     pub x: Margin,
     /// The margin of the output.
     pub y: Margin,
+    /// Where the output's channels begin in its image, and how many that has: more than the
+    /// convolution's where others write the rest.
+    pub channels: (usize, usize),
     /// Whether elements behind the input may be read, though none counts; how many, the
     /// convolution says.
     pub overread: bool,
@@ -129,7 +132,8 @@ pub struct PlacedConv {
 
 impl From<ConvShape> for PlacedConv {
     fn from(shape: ConvShape) -> Self {
-        Self { shape, x: Margin::default(), y: Margin::default(), overread: false }
+        let (x, y) = (Margin::default(), Margin::default());
+        Self { shape, x, y, channels: (0, shape.out_c), overread: false }
     }
 }
 
@@ -142,7 +146,7 @@ impl PlacedConv {
 
     /// The output's place.
     pub(crate) fn y_image(&self) -> Image {
-        let ConvShape { out_h, out_w, out_c, .. } = self.shape;
-        Image { h: out_h, w: out_w, c: out_c, margin: self.y }
+        let ConvShape { out_h, out_w, .. } = self.shape;
+        Image { h: out_h, w: out_w, c: self.channels.1, margin: self.y }
     }
 }
