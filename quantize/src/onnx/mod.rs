@@ -16,6 +16,8 @@ mod node;
 mod ops;
 mod proto;
 mod tensors;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 

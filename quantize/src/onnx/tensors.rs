@@ -124,7 +124,8 @@ impl Tensors {
             fault(format!("is in another file, {location:?}: open the model from its folder"))
         })?;
         let path = folder.join(location);
-        let inside = Path::new(location).components().all(|c| matches!(c, Component::Normal(_)));
+        let inside = !location.is_empty()
+            && Path::new(location).components().all(|c| matches!(c, Component::Normal(_)));
         // A link may lead out of the folder as well as a path.
         let resolved = |p: &Path| {
             p.canonicalize().map_err(|e| {
