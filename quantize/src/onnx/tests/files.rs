@@ -35,7 +35,11 @@ fn weights_of_every_float_type_are_read() {
 }
 
 /// A model in `folder` whose weights are said to be at `location`, from byte 4.
-fn external(folder: &std::path::Path, location: &str, length: Option<&str>) -> crate::Result<f32> {
+fn external(
+    folder: &std::path::Path,
+    location: &str,
+    length: Option<&str>,
+) -> crate::Result<Vec<f32>> {
     let entry =
         |key: &str, value: &str| StringStringEntryProto { key: key.into(), value: value.into() };
     let mut external_data = vec![entry("location", location), entry("offset", "4")];
@@ -45,7 +49,7 @@ fn external(folder: &std::path::Path, location: &str, length: Option<&str>) -> c
     let path = folder.join("net.onnx");
     std::fs::write(&path, weighted(tensor).bytes()).unwrap();
     let graph = crate::onnx::open(&path)?;
-    Ok(graph.f32s(&graph.nodes[0], "weight")?[1])
+    Ok(graph.f32s(&graph.nodes[0], "weight")?.into_owned())
 }
 
 #[test]
@@ -58,8 +62,8 @@ fn weights_may_lie_in_a_file_beside_the_model_and_nowhere_else() {
         std::fs::write(outside.path().join(place), &bytes).unwrap();
     }
     for length in [None, Some("8")] {
-        assert_eq!(external(&folder, "weights.bin", length).unwrap(), -2.0);
-        assert_eq!(external(&folder, "part/weights.bin", length).unwrap(), -2.0);
+        assert_eq!(external(&folder, "weights.bin", length).unwrap(), [1.5, -2.0]);
+        assert_eq!(external(&folder, "part/weights.bin", length).unwrap(), [1.5, -2.0]);
     }
     let absolute = outside.path().join("secret.bin").display().to_string();
     let refused = |location: &str, length: Option<&str>| {
