@@ -157,9 +157,10 @@ pub struct DistillArgs {
 Examples:
   hipflask quantize out/fashion/student-f32.safetensors --data examples/fashion-dscnn.toml
   hipflask quantize out/digits/student-f32.safetensors --method percentile --calibrate 256
-  hipflask quantize out/digits/student-f32.safetensors --to f16 --out small")]
+  hipflask quantize out/digits/student-f32.safetensors --to f16 --out small
+  hipflask quantize network.onnx --data recipe.toml --to int8")]
 pub struct QuantizeArgs {
-    /// The f32 student
+    /// The f32 student, or a float network as .onnx
     pub model: PathBuf,
     /// Formats to make, of int8 and f16
     #[arg(long, value_name = "FORMATS", value_delimiter = ',', default_value = "int8,f16")]

@@ -5,6 +5,7 @@ pub mod args;
 pub mod bundle;
 pub mod commands;
 pub mod files;
+pub mod open;
 mod outcome;
 pub mod progress;
 pub mod recipe;

@@ -12,6 +12,7 @@ mod fold;
 mod half;
 mod lut;
 pub mod observer;
+pub mod onnx;
 mod scheme;
 
 pub use calibration::{Calibration, Calibrator, Range};

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::print_json;
 use crate::args::{BenchArgs, Common};
+use crate::open;
 use crate::outcome::Outcome;
 use crate::report::model::Latency;
 
@@ -43,7 +44,7 @@ struct LayerTime {
 
 /// Runs the command.
 pub fn run(args: &BenchArgs, common: &Common, out: &mut dyn Write) -> Result<Outcome> {
-    let model = Model::open(&args.model)?;
+    let model = open::model(&args.model)?;
     let mut session = Session::new(&model, &Options::default())?;
     // The time depends on the shapes, not on the values.
     let elements = session.inputs().first().map_or(0, |port| port.shape.elements());

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::print_json;
 use crate::args::{Common, PredictArgs};
+use crate::open;
 use crate::outcome::Outcome;
 
 #[derive(Serialize)]
@@ -37,7 +38,7 @@ struct Class {
 
 /// Runs the command.
 pub fn run(args: &PredictArgs, common: &Common, out: &mut dyn Write) -> Result<Outcome> {
-    let model = Model::open(&args.model)?;
+    let model = open::model(&args.model)?;
     let mut session = Session::new(&model, &Options::default())?;
     let name = args.model.display().to_string();
     let preprocess = model.preprocess().with_context(|| {

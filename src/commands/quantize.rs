@@ -1,17 +1,17 @@
-//! `quantize`: converts an f32 student to int8 or f16.
+//! `quantize`: converts an f32 student, hipflask's or ONNX, to int8 or f16.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
-use hipflask_runtime::file;
 use hipflask_runtime::format::ModelFile;
-use hipflask_runtime::graph::{Layout, LoadLimits};
+use hipflask_runtime::graph::Layout;
 use serde::Serialize;
 
 use super::{open_data, print_json};
 use crate::args::{Common, QuantizeArgs};
 use crate::files::write;
+use crate::open;
 use crate::outcome::Outcome;
 use crate::progress::Progress;
 use crate::recipe::Recipe;
@@ -31,10 +31,7 @@ struct Converted {
 pub fn run(args: &QuantizeArgs, common: &Common, out: &mut dyn Write) -> Result<Outcome> {
     let progress = Progress::new(common);
     let name = args.model.display().to_string();
-    let shared = file::open(&args.model)?;
-    let size = (*shared).as_ref().len();
-    let student = ModelFile::from_shared(shared, &LoadLimits::default())
-        .map_err(|error| error.in_file(&name))?;
+    let student = open::model_file(&args.model)?;
     if student.graph.layout != Layout::Nchw {
         bail!("{name}: it is already converted: quantize starts from the f32 student");
     }
@@ -49,6 +46,7 @@ pub fn run(args: &QuantizeArgs, common: &Common, out: &mut dyn Write) -> Result<
         count: args.calibrate.unwrap_or(recipe.quantize.calibration.samples),
         method: args.method.unwrap_or(recipe.quantize.calibration.method),
     };
+    let size = student.to_bytes().len();
     let mut made = Vec::new();
     for &format in &args.to {
         progress.line(&format!("converting {name} to {}", format.name()));
@@ -56,7 +54,7 @@ pub fn run(args: &QuantizeArgs, common: &Common, out: &mut dyn Write) -> Result<
         // What was measured of the f32 student does not hold for this one.
         let mut card = student.card.clone();
         card.metrics.clear();
-        let bytes = ModelFile { graph, preprocess: student.preprocess.clone(), card }.to_bytes();
+        let bytes = ModelFile { graph, preprocess: Some(preprocess.clone()), card }.to_bytes();
         let path = target(&args.model, args.out.as_deref(), format.name());
         write(&path, &bytes)?;
         made.push(Converted {

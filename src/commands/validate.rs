@@ -5,12 +5,13 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use hipflask_distill::device;
+use hipflask_runtime::DType;
 use hipflask_runtime::graph::Graph;
-use hipflask_runtime::{DType, Model};
 
 use super::{open_data, print_json};
 use crate::args::{Common, ValidateArgs};
 use crate::files::write;
+use crate::open;
 use crate::outcome::Outcome;
 use crate::recipe::Recipe;
 use crate::report::gates::Limits;
@@ -43,7 +44,7 @@ pub fn run(args: &ValidateArgs, common: &Common, out: &mut dyn Write) -> Result<
     };
     let score = |path: &Path| -> Result<(&'static str, ModelReport)> {
         let name = path.display().to_string();
-        let model = Model::open(path)?;
+        let model = open::model(path)?;
         let preprocess = model.preprocess().unwrap_or(&data.preprocess);
         let samples = Samples::new(&data.test, preprocess);
         let mut report = measure(&model, &name, &samples, scored.as_ref().map(|t| &t.logits))?;

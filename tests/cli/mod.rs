@@ -6,6 +6,7 @@ mod bundle;
 mod errors;
 mod help;
 mod inspect;
+mod onnx;
 mod predict;
 mod quantize;
 mod resume;

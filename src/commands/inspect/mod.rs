@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::print_json;
 use crate::args::{Common, InspectArgs};
+use crate::open;
 use crate::outcome::Outcome;
 
 /// What is in a model file, as it runs on a device.
@@ -68,14 +69,14 @@ impl Layer {
 
 /// Runs the command.
 pub fn run(args: &InspectArgs, common: &Common, out: &mut dyn Write) -> Result<Outcome> {
-    let model = Model::open(&args.model)?;
+    let model = open::model(&args.model)?;
     if args.dot {
         write!(out, "{}", dot::graph(&model))?;
         return Ok(Outcome::Done);
     }
     let first = inspect(&args.model, &model)?;
     let second = match &args.other {
-        Some(other) => Some(inspect(other, &Model::open(other)?)?),
+        Some(other) => Some(inspect(other, &open::model(other)?)?),
         None => None,
     };
     match (second, common.json) {
