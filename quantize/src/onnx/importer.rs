@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hipflask_runtime::graph::{Graph, GraphBuilder, Layout, LoadLimits, Op, ValueId};
 use hipflask_runtime::{Error, ErrorKind, Result, Shape, Tensor};
 
+use super::integers::Ints;
 use super::names::Names;
 use super::node::{OnnxNode, fault, unsupported};
 use super::ops;
@@ -18,8 +19,8 @@ pub(super) enum Constant<'a> {
     Stored(&'a TensorProto),
     /// Floats of a `Constant` node.
     Floats(Floats),
-    /// Integers of a `Constant` node.
-    Ints(Vec<i64>),
+    /// Integers that a node gives.
+    Ints(Ints),
 }
 
 /// What is known while nodes are imported.
@@ -178,14 +179,18 @@ impl<'a> Importer<'a> {
             }
             None => return Ok(None),
         };
-        // The same constant may be read by every node: their copies are counted too.
-        let left = self.budget.checked_sub(floats.values.len()).ok_or_else(|| {
-            let limit = LoadLimits::default().elements;
-            let what = format!("the weights have more than {limit} elements");
-            Error::new(ErrorKind::Limit, "", what)
-        })?;
-        self.budget = left;
+        self.spend(floats.values.len())?;
         Ok(Some(floats))
+    }
+
+    /// Counts `elements` of weights; the same constant may be read by every node, so its copies
+    /// count too.
+    pub(super) fn spend(&mut self, elements: usize) -> Result<()> {
+        self.budget = self.budget.checked_sub(elements).ok_or_else(|| {
+            let limit = LoadLimits::default().elements;
+            Error::new(ErrorKind::Limit, "", format!("the weights have more than {limit} elements"))
+        })?;
+        Ok(())
     }
 
     /// The integers that input `index` of `node` names, which must be constant; `None` where the
@@ -194,11 +199,23 @@ impl<'a> Importer<'a> {
         let Some(name) = node.input(index) else { return Ok(None) };
         match self.constants.get(name) {
             Some(Constant::Stored(tensor)) => self.tensors.ints(tensor).map(Some),
-            Some(Constant::Ints(ints)) => Ok(Some(ints.clone())),
+            Some(Constant::Ints(ints)) => Ok(Some(ints.values.clone())),
             _ => Err(unsupported(format!(
                 "input {index} ({name:?}) must be constant integers: export with fixed shapes and \
                  constant folding (onnxsim)"
             ))),
+        }
+    }
+
+    /// The integers that are called `name`, if they are a constant and few.
+    pub(super) fn integers(&self, name: &str) -> Option<Ints> {
+        match self.constants.get(name)? {
+            Constant::Stored(tensor) => {
+                let dims = tensor.dims.iter().map(|&d| usize::try_from(d).ok());
+                Ints::new(dims.collect::<Option<_>>()?, self.tensors.ints(tensor).ok()?).ok()
+            }
+            Constant::Ints(ints) => Some(ints.clone()),
+            Constant::Floats(_) => None,
         }
     }
 

@@ -11,6 +11,7 @@
 )]
 
 mod importer;
+mod integers;
 mod names;
 mod node;
 mod ops;

@@ -1,6 +1,6 @@
 //! Convolutions, and padding before them.
 
-use hipflask_runtime::graph::Op;
+use hipflask_runtime::graph::{Op, ValueId};
 use hipflask_runtime::{Result, Tensor};
 
 use super::linear::per_channel;
@@ -125,9 +125,14 @@ pub(super) fn pad<'a>(importer: &mut Importer<'a>, node: OnnxNode<'a>) -> Result
         _ => importer.ints(node, 1)?,
     };
     let axes = importer.ints(node, 3)?.unwrap_or_else(|| vec![0, 1, 2, 3]);
-    let padding = image_padding(&listed.unwrap_or_default(), &axes).ok_or_else(|| {
+    let listed = listed.unwrap_or_default();
+    if let Some(channels) = channel_padding(&listed, &axes) {
+        return pad_channels(importer, node, x, channels);
+    }
+    let padding = image_padding(&listed, &axes).ok_or_else(|| {
         unsupported(
-            "only height and width of images [n, c, h, w] can be padded, and not by less than zero",
+            "only the height and width of images [n, c, h, w] can be padded, or their channels, and \
+             not by less than zero",
         )
     })?;
     let output = node.output()?;
@@ -141,6 +146,45 @@ pub(super) fn pad<'a>(importer: &mut Importer<'a>, node: OnnxNode<'a>) -> Result
     }
     importer.emit(node, Op::Pad { padding }, &[x], [])?;
     Ok(())
+}
+
+/// Channels of zeros before and after those of an image: a 1×1 convolution by a matrix of ones and
+/// zeros.
+fn pad_channels<'a>(
+    importer: &mut Importer<'a>,
+    node: OnnxNode<'a>,
+    x: ValueId,
+    (before, after): (usize, usize),
+) -> Result<()> {
+    let inputs = importer.shape(x).get(1).copied().unwrap_or(0);
+    let outputs = before.checked_add(inputs).and_then(|n| n.checked_add(after));
+    let elements = outputs.and_then(|outputs| outputs.checked_mul(inputs));
+    let (Some(outputs), Some(elements)) = (outputs, elements) else {
+        return Err(fault("pads by too many channels"));
+    };
+    importer.spend(elements)?;
+    let mut weight = vec![0.0; elements];
+    for (input, row) in weight.chunks_mut(inputs.max(1)).skip(before).take(inputs).enumerate() {
+        if let Some(w) = row.get_mut(input) {
+            *w = 1.0;
+        }
+    }
+    let weight = Tensor::from_f32([outputs, inputs, 1, 1], &weight);
+    let op = Op::Conv2d { stride: [1, 1], padding: [0; 4], dilation: [1, 1], groups: 1 };
+    importer.emit(node, op, &[x], [("weight", weight)])?;
+    Ok(())
+}
+
+/// Channels before and after, where `pads` (as for [`image_padding`]) adds only to those of an
+/// image, and to those some.
+fn channel_padding(pads: &[i64], axes: &[i64]) -> Option<(usize, usize)> {
+    let all = |index: usize| pads.get(index).copied().and_then(|p| usize::try_from(p).ok());
+    let channel = axes.iter().position(|&a| matches!(a, 1 | -3))?;
+    let end = channel.checked_add(axes.len())?;
+    let others = pads.iter().enumerate().filter(|&(i, _)| i != channel && i != end);
+    let only = pads.len() == axes.len().checked_mul(2)? && others.into_iter().all(|(_, &p)| p == 0);
+    let padding = (all(channel)?, all(end)?);
+    (only && padding != (0, 0)).then_some(padding)
 }
 
 /// Top, left, bottom, right of `pads`, which lists all begins, then all ends, of `axes`.
@@ -184,6 +228,10 @@ mod tests {
         assert_eq!(image_padding(&[0, 0, 1, 2, 0, 0, 3, 4], &[0, 1, 2, 3]), Some([1, 2, 3, 4]));
         assert_eq!(image_padding(&[1, 2, 3, 4], &[-2, -1]), Some([1, 2, 3, 4]));
         assert_eq!(image_padding(&[0, 1, 0, 0, 0, 0, 0, 0], &[0, 1, 2, 3]), None);
+        assert_eq!(channel_padding(&[0, 1, 0, 0, 0, 2, 0, 0], &[0, 1, 2, 3]), Some((1, 2)));
+        assert_eq!(channel_padding(&[0, 1, 0, 0, 0, 2, 0, 1], &[0, 1, 2, 3]), None);
+        assert_eq!(channel_padding(&[0; 8], &[0, 1, 2, 3]), None);
+        assert_eq!(channel_padding(&[-1, 0], &[1]), None);
         assert_eq!(image_padding(&[-1, 0], &[2]), None);
         assert_eq!(image_padding(&[1, 0, 0], &[2]), None);
     }

@@ -4,6 +4,7 @@ mod activation;
 mod constant;
 mod conv;
 mod elementwise;
+mod integer;
 mod linear;
 mod norm;
 mod pool;
@@ -23,6 +24,9 @@ pub(super) fn import<'a>(importer: &mut Importer<'a>, node: OnnxNode<'a>) -> Res
             node.proto.domain
         )));
     }
+    if integer::fold(importer, node)? {
+        return Ok(());
+    }
     match node.op() {
         "Conv" => conv::conv(importer, node),
         "Pad" => conv::pad(importer, node),
@@ -40,6 +44,7 @@ pub(super) fn import<'a>(importer: &mut Importer<'a>, node: OnnxNode<'a>) -> Res
         "AveragePool" => pool::average(importer, node),
         "GlobalAveragePool" => pool::global(importer, node),
         "ReduceMean" => pool::reduce_mean(importer, node),
+        "Slice" => pool::slice(importer, node),
         "Flatten" => shape::flatten(importer, node),
         "Reshape" => shape::reshape(importer, node),
         "Squeeze" => shape::squeeze(importer, node),

@@ -64,6 +64,47 @@ pub(super) fn reduce_mean<'a>(importer: &mut Importer<'a>, node: OnnxNode<'a>) -
     Ok(())
 }
 
+/// `Slice` that keeps every second (third, …) row or column, as a pool of single pixels; the bounds
+/// are attributes before opset 10.
+pub(super) fn slice<'a>(importer: &mut Importer<'a>, node: OnnxNode<'a>) -> Result<()> {
+    let x = importer.value(node, 0)?;
+    let Some([_, _, h, w]) = importer.shape(x).dims::<4>() else {
+        return Err(unsupported("only images [n, c, h, w] can be sliced"));
+    };
+    let mut listed = Vec::with_capacity(4);
+    for (index, name) in (1..).zip(["starts", "ends", "axes", "steps"]) {
+        listed.push(match importer.opset {
+            ..10 => node.ints(name).map(<[i64]>::to_vec),
+            _ => importer.ints(node, index)?,
+        });
+    }
+    let [Some(starts), Some(ends), axes, steps] = &listed[..] else {
+        return Err(fault("has no starts or no ends"));
+    };
+    let mut stride = [1, 1];
+    for (i, (&start, &end)) in starts.iter().zip(ends).enumerate() {
+        let get = |list: &Option<Vec<i64>>, otherwise: i64| {
+            list.as_ref().map_or(Some(otherwise), |list| list.get(i).copied())
+        };
+        let along = get(axes, i64::try_from(i).unwrap_or(0)).map(|a| axis(a, 4)).transpose()?;
+        let step = get(steps, 1).and_then(|s| usize::try_from(s).ok()).unwrap_or(0);
+        let [rows, columns] = &mut stride;
+        let whole = |size: usize| start == 0 && usize::try_from(end).is_ok_and(|end| end >= size);
+        match along {
+            Some(2) if whole(h) && step > 0 => *rows = step,
+            Some(3) if whole(w) && step > 0 => *columns = step,
+            _ => {
+                return Err(unsupported(
+                    "cuts a part out; only steps over the whole height and width are supported",
+                ));
+            }
+        }
+    }
+    let op = Op::MaxPool2d { kernel: [1, 1], stride, padding: [0; 4] };
+    importer.emit(node, op, &[x], [])?;
+    Ok(())
+}
+
 /// What slides over an image.
 struct Window {
     kernel: [usize; 2],

@@ -98,7 +98,7 @@ fn axes<'a>(importer: &Importer<'a>, node: OnnxNode<'a>) -> Result<Option<Vec<i6
 
 /// The shape that `wanted` asks of a value with the shape `from`: 0 copies a dimension (unless
 /// `literal`), -1 is what is left.
-fn resolve(wanted: &[i64], from: &[usize], literal: bool) -> Option<Vec<usize>> {
+pub(super) fn resolve(wanted: &[i64], from: &[usize], literal: bool) -> Option<Vec<usize>> {
     let elements = from.iter().try_fold(1_usize, |n, &d| n.checked_mul(d))?;
     let mut shape = Vec::with_capacity(wanted.len());
     let mut known = 1_usize;

@@ -20,6 +20,9 @@ fn image() -> Net {
         .floats("w", &[1, 1, 2, 2], &[1.0; 4])
         .floats("v", &[2], &[1.0, 2.0])
         .ints("shape", &[1, 4, 4, 1])
+        .ints("part", &[1])
+        .ints("end", &[9])
+        .ints("huge", &[1 << 40, 1 << 40])
 }
 
 #[test]
@@ -47,6 +50,9 @@ fn an_unsupported_node_is_named_with_its_operator_and_a_remedy() {
         ("Reshape", &["x", "shape"], &[], "only flattening to [1, 16]"),
         ("Reshape", &["x", "x"], &[], "must be constant integers"),
         ("Squeeze", &["x"], &[], "only flattening"),
+        ("Slice", &["x", "part", "end"], &[], "only steps over the whole height and width"),
+        ("ConstantOfShape", &["huge"], &[], "is no shape"),
+        ("Gather", &["shape", "end"], &[], "dimension 9 of a value with 4 dimensions"),
         ("Pad", &["x", "shape"], &[("mode", Text("reflect"))], "only with zeros"),
     ] {
         let error = error(&image().node(op, inputs, "y", attributes));

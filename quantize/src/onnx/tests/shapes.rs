@@ -35,6 +35,70 @@ fn every_way_to_flatten_keeps_the_order_of_the_features() {
 }
 
 #[test]
+fn shapes_that_nodes_compute_are_folded() {
+    // PyTorch's x.view(x.size(0), -1).
+    let net = Net::new(13, &[-1, 2, 1, 2])
+        .node("Constant", &[], "0", &[("value_int", Int(0))])
+        .ints("first", &[0])
+        .ints("rest", &[-1])
+        .node("Shape", &["x"], "s", &[])
+        .node("Gather", &["s", "0"], "n", &[])
+        .node("Unsqueeze", &["n", "first"], "u", &[])
+        .node("Concat", &["u", "rest"], "c", &[("axis", Int(0))])
+        .node("Reshape", &["x", "c"], "f", &[]);
+    assert_close(&run(&fourth(net, "f"), &[1.0, 2.0, 3.0, 4.0]), &[8.0]);
+}
+
+#[test]
+fn padding_as_pytorch_computes_it() {
+    // torch.nn.functional.pad(x, (0, 1, 2, 0)) without constant folding: the list, innermost
+    // dimension first, grows to all dimensions and is turned around.
+    let net = Net::new(13, &[1, 1, 1, 1])
+        .ints("p", &[0, 1, 2, 0])
+        .ints("four", &[4])
+        .ints("pairs", &[-1, 2])
+        .ints("flat", &[-1])
+        .ints("end", &[-i64::MAX])
+        .ints("0", &[0])
+        .node("ConstantOfShape", &["four"], "z", &[("value", Tensor(zero()))])
+        .node("Concat", &["p", "z"], "all", &[("axis", Int(0))])
+        .node("Reshape", &["all", "pairs"], "m", &[])
+        .node("Slice", &["m", "flat", "end", "0", "flat"], "r", &[])
+        .node("Transpose", &["r"], "t", &[("perm", Ints(&[1, 0]))])
+        .node("Reshape", &["t", "flat"], "l", &[])
+        .node("Cast", &["l"], "pads", &[("to", Int(7))])
+        .node("Pad", &["x", "pads"], "y", &[]);
+    let graph = imported(&net);
+    assert_eq!(graph.nodes[0].op, Op::Pad { padding: [2, 0, 0, 1] });
+    assert_close(&run(&net, &[5.0]), &[0.0, 0.0, 0.0, 0.0, 5.0, 0.0]);
+}
+
+fn zero() -> crate::onnx::proto::TensorProto {
+    crate::onnx::proto::TensorProto {
+        data_type: crate::onnx::tensors::data_type::INT64,
+        dims: vec![1],
+        int64_data: vec![0],
+        ..Default::default()
+    }
+}
+
+#[test]
+fn a_shortcut_that_skips_pixels_and_adds_channels() {
+    // He et al. 2016, option A: every second pixel, then zeros for the new channels.
+    let net = Net::new(13, &[1, 1, 3, 3])
+        .ints("from", &[0, 0])
+        .ints("to", &[i64::MAX, 3])
+        .ints("axes", &[2, -1])
+        .ints("step", &[2, 2])
+        .ints("pads", &[0, 1, 0, 0, 0, 1, 0, 0])
+        .node("Slice", &["x", "from", "to", "axes", "step"], "s", &[])
+        .node("Pad", &["s", "pads"], "y", &[]);
+    let mut wanted = vec![0.0; 12];
+    wanted[4..8].copy_from_slice(&[1.0, 3.0, 7.0, 9.0]);
+    assert_close(&run(&net, &counting(9)), &wanted);
+}
+
+#[test]
 fn a_pooled_image_is_squeezed_to_its_channels() {
     let pooled = |opset| {
         Net::new(opset, &[1, 4, 1, 2]).ints("axes", &[2, -1]).node(
