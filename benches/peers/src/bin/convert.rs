@@ -6,6 +6,7 @@
 use std::error::Error;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use hipflask_quantize::{Calibrator, Method, onnx, prepare, to_int8};
 use hipflask_runtime::file::write_atomically;
@@ -17,7 +18,18 @@ const SAMPLES: usize = 8;
 
 const SUFFIX: &str = ".f32.onnx";
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // With standard error closed too, only the exit code is left to tell.
+            let _ = writeln!(std::io::stderr(), "error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let folder = std::env::args_os().nth(1).ok_or("usage: hipflask-peer-convert FOLDER")?;
     let mut files: Vec<PathBuf> = std::fs::read_dir(&folder)?
         .map(|entry| entry.map(|entry| entry.path()))

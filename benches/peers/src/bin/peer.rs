@@ -13,6 +13,7 @@ use std::error::Error;
 use std::hint::black_box;
 use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Instant;
 
 use hipflask_runtime::format::ModelFile;
@@ -22,7 +23,18 @@ use hipflask_runtime::{Model, Options, Session, View, file};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // With standard error closed too, only the exit code is left to tell.
+            let _ = writeln!(std::io::stderr(), "error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     let mut args = std::env::args_os().skip(1);
     let path = args.next().ok_or("usage: hipflask-peer MODEL [--once]")?;
     let once = args.any(|arg| arg == "--once");

@@ -34,6 +34,29 @@ fn weights_of_every_float_type_are_read() {
     }
 }
 
+/// The pretrained ResNets of He et al. 2016 for CIFAR-10, as PyTorch exported them.
+#[test]
+#[expect(clippy::print_stderr, reason = "a skip is not a pass")]
+fn pretrained_networks_have_the_published_number_of_parameters() {
+    let Some(data) = std::env::var_os("HIPFLASK_DATA") else {
+        eprintln!("skipped: pretrained_networks: HIPFLASK_DATA is not set");
+        return;
+    };
+    for (name, millions) in [("resnet20", 0.27), ("resnet56", 0.85)] {
+        let file = format!("models/cifar10-{name}-opset13.onnx");
+        let path = std::path::Path::new(&data).join(file);
+        if !path.exists() {
+            eprintln!("skipped: pretrained_networks: {} is not there", path.display());
+            continue;
+        }
+        let graph = crate::onnx::open(path).unwrap();
+        // Their table 6 rounds to two digits; the export folded the batch norms away.
+        let found = graph.parameters() as f64 / 1e6;
+        assert!((found - millions).abs() < 0.01, "{name}: {found} million");
+        assert_eq!(graph.value(graph.outputs[0]).shape[..], [1, 10]);
+    }
+}
+
 /// A model in `folder` whose weights are said to be at `location`, from byte 4.
 fn external(
     folder: &std::path::Path,
