@@ -14,8 +14,9 @@ pub(crate) fn sample(seed: usize) -> Vec<f32> {
 
 fn weights(shape: &[usize], seed: usize) -> Vec<i8> {
     let count: usize = shape.iter().product();
-    (0..count)
-        .map(|i| ((i * 2_654_435_761 + seed * 97) % 255) as u8)
+    // In u64, so that a 32-bit target makes the same weights.
+    (0..count as u64)
+        .map(|i| ((i * 2_654_435_761 + seed as u64 * 97) % 255) as u8)
         .map(|v| (i32::from(v) - 127) as i8)
         .collect()
 }
