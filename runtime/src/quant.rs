@@ -5,7 +5,7 @@
 
 /// Adding and subtracting 1.5 · 2²³ rounds an f32 of magnitude below 2²² to the nearest integer,
 /// ties to even, in IEEE arithmetic on every instruction set (also without `std`).
-const ROUNDING: f32 = 12_582_912.0;
+pub(crate) const ROUNDING: f32 = 12_582_912.0;
 
 /// Rounds to the nearest integer, ties to even; `|x|` must be below 2²².
 #[inline]

@@ -20,12 +20,24 @@ pub enum Isa {
     Dotprod,
     /// AArch64 with the int8 matrix product `smmla` (Cortex-A510 and X2, Neoverse V1, Apple M2).
     I8mm,
+    /// 32-bit ARM with NEON under Linux (Cortex-A7 and later; 32-bit systems on newer ones).
+    Armv7Neon,
+    /// WebAssembly with `simd128`, where the build has it: programs cannot ask their host.
+    Simd128,
 }
 
 impl Isa {
     /// All of them, slowest first; this CPU need not have them.
-    pub const ALL: [Self; 6] =
-        [Self::Scalar, Self::Avx2, Self::Avx512Vnni, Self::Neon, Self::Dotprod, Self::I8mm];
+    pub const ALL: [Self; 8] = [
+        Self::Scalar,
+        Self::Avx2,
+        Self::Avx512Vnni,
+        Self::Neon,
+        Self::Dotprod,
+        Self::I8mm,
+        Self::Armv7Neon,
+        Self::Simd128,
+    ];
 
     /// The name in `HIPFLASK_ISA`, options and reports.
     pub const fn name(self) -> &'static str {
@@ -36,6 +48,8 @@ impl Isa {
             Self::Neon => "neon",
             Self::Dotprod => "dotprod",
             Self::I8mm => "i8mm",
+            Self::Armv7Neon => "armv7neon",
+            Self::Simd128 => "simd128",
         }
     }
 
@@ -54,6 +68,8 @@ impl Isa {
             Self::Neon => has_neon(),
             Self::Dotprod => has_dotprod(),
             Self::I8mm => has_i8mm(),
+            Self::Armv7Neon => has_armv7_neon(),
+            Self::Simd128 => cfg!(all(target_arch = "wasm32", target_feature = "simd128")),
         }
     }
 
@@ -214,6 +230,15 @@ fn has_dotprod() -> bool {
 #[inline]
 fn has_i8mm() -> bool {
     has_dotprod() && aarch64_has!("i8mm")
+}
+
+#[inline]
+fn has_armv7_neon() -> bool {
+    #[cfg(all(target_arch = "arm", target_os = "linux", feature = "std"))]
+    let has = super::armv7::has_neon();
+    #[cfg(not(all(target_arch = "arm", target_os = "linux", feature = "std")))]
+    let has = false;
+    has
 }
 
 #[cfg(test)]

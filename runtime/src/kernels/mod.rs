@@ -8,6 +8,8 @@
 mod aarch64;
 mod activation;
 mod aligned;
+#[cfg(all(target_arch = "arm", target_os = "linux", feature = "std"))]
+mod armv7;
 mod conv;
 mod depthwise;
 mod elementwise;
@@ -16,6 +18,8 @@ mod image;
 mod isa;
 pub mod math;
 mod pool;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod simd128;
 #[cfg(test)]
 mod tests;
 #[cfg(target_arch = "x86_64")]

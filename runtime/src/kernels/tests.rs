@@ -364,6 +364,25 @@ fn the_tests_ran_every_instruction_set_of_this_cpu() {
     assert_eq!(ran, expected);
 }
 
+/// The same for 32-bit ARM: every one that runs Linux and these tests has NEON.
+#[test]
+#[cfg(all(target_arch = "arm", target_os = "linux", feature = "std"))]
+fn the_tests_ran_every_instruction_set_of_this_cpu() {
+    let ran: Vec<&str> = Isa::available().map(Isa::name).collect();
+    assert_eq!(ran, ["scalar", "armv7neon"]);
+    assert_eq!(gemm::int8::tile(Isa::Armv7Neon, 64, 64).nr, 8, "the int8 tile is the portable one");
+}
+
+/// The same for WebAssembly.
+#[test]
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+fn the_tests_ran_every_instruction_set_of_this_cpu() {
+    let ran: Vec<&str> = Isa::available().map(Isa::name).collect();
+    assert_eq!(ran, ["scalar", "simd128"]);
+    assert_eq!(gemm::int8::tile(Isa::Simd128, 64, 64).k_group, 2, "the int8 tile is another's");
+    assert_eq!(gemm::float::tile(Isa::Simd128).nr, 8, "the f32 tile is another's");
+}
+
 /// The same for AArch64.
 #[test]
 #[cfg(all(target_arch = "aarch64", feature = "std"))]

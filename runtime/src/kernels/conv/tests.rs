@@ -295,3 +295,24 @@ fn multipliers_too_large_for_an_i32_saturate() {
         }
     }
 }
+
+#[test]
+fn products_that_are_denormal_are_zero_steps() {
+    // 2⁻¹⁴⁹, 2⁻¹³⁰ and 2⁻¹²⁶: denormal multipliers, and one whose products with sums are not.
+    for bits in [1, 1 << 19, 1 << 23] {
+        let shape = ConvShape::linear(16, 17);
+        let mut noise = Noise(bits.into());
+        let (x, weight) = (noise.int8(16, -128), noise.int8(shape.weight_len(), -127));
+        for (lo, hi) in [(-128, 127), (9, 100), (-100, 9), (10, 100), (-100, 8)] {
+            let output = Output { zero_point: 9, lo, hi };
+            for isa in Isa::available() {
+                let m = [f32::from_bits(bits); 17];
+                let conv = ConvI8::new(isa, shape, &weight, &[0; 17], &m, 0, output);
+                let mut scratch = Aligned::<u8>::zeroed(conv.scratch_len());
+                let mut y = [0; 17];
+                conv.run(&x, &mut y, scratch.as_mut_slice());
+                assert_eq!(y, [9.clamp(lo, hi); 17], "{isa}");
+            }
+        }
+    }
+}

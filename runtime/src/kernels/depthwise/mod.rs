@@ -1,5 +1,7 @@
 //! Depthwise sums: each channel by its own taps, channels side by side in vectors.
 
+#[cfg(all(target_arch = "arm", target_os = "linux", feature = "std"))]
+mod armv7;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -9,6 +11,8 @@ mod dotprod;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod simd128;
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -106,6 +110,7 @@ impl<T: Arithmetic> Kernel<T> {
 
 impl<T: Arithmetic> Run<'_, T> {
     /// Where a column of output pixels lies that begins at `at`.
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     #[inline(always)]
     pub(crate) fn column(&self, at: usize) -> impl Iterator<Item = usize> + use<T> {
         let line = self.y_line;
@@ -148,6 +153,10 @@ pub(crate) fn int8(isa: Isa) -> Kernel<Int8> {
         Isa::Neon => neon::INT8,
         #[cfg(target_arch = "aarch64")]
         Isa::Dotprod | Isa::I8mm => dotprod::INT8,
+        #[cfg(all(target_arch = "arm", target_os = "linux", feature = "std"))]
+        Isa::Armv7Neon => armv7::INT8,
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        Isa::Simd128 => simd128::INT8,
         _ => portable::INT8,
     }
 }

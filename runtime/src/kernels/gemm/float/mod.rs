@@ -5,6 +5,8 @@ mod avx2;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod simd128;
 
 use super::{Arithmetic, Tile, spread};
 use crate::kernels::Isa;
@@ -48,6 +50,8 @@ pub(crate) fn tile(isa: Isa) -> Tile<Float> {
         Isa::Avx2 | Isa::Avx512Vnni => avx2::TILE,
         #[cfg(target_arch = "aarch64")]
         Isa::Neon | Isa::Dotprod | Isa::I8mm => neon::TILE,
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        Isa::Simd128 => simd128::TILE,
         _ => portable::TILE,
     }
 }

@@ -1,5 +1,7 @@
 //! int8 by int8 in int32, exact, requantized to int8 (`docs/int8.md`).
 
+#[cfg(all(target_arch = "arm", target_os = "linux", feature = "std"))]
+mod armv7;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -11,6 +13,8 @@ mod i8mm;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod simd128;
 
 use alloc::vec::Vec;
 
@@ -129,6 +133,10 @@ pub(crate) fn tile(isa: Isa, n: usize, k: usize) -> Tile<Int8> {
         Isa::Dotprod => dotprod::TILE,
         #[cfg(target_arch = "aarch64")]
         Isa::I8mm => i8mm::TILE,
+        #[cfg(all(target_arch = "arm", target_os = "linux", feature = "std"))]
+        Isa::Armv7Neon => armv7::TILE,
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        Isa::Simd128 => simd128::TILE,
         _ => portable::TILE,
     }
 }
