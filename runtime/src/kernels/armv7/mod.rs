@@ -44,7 +44,7 @@ struct Groups {
     multiplier: *const f32,
     /// Bytes from a group's multipliers to the next one's: none where all are the same channels.
     multiplier_step: usize,
-    groups: usize,
+    count: usize,
     y: *mut i8,
     constants: Requantizer,
 }
@@ -73,7 +73,7 @@ impl Requantizer {
             sums: sums.as_ptr().cast(),
             multiplier: multiplier.as_ptr(),
             multiplier_step: if V == 1 { 0 } else { size_of::<[f32; LANES]>() },
-            groups: P * V,
+            count: P * V,
             y: y.as_mut_ptr().cast(),
             constants: self,
         };
