@@ -4,6 +4,7 @@
 mod common;
 
 use hipflask_runtime::golden::Golden;
+use hipflask_runtime::graph::{Node, Op, Value, ValueId};
 use hipflask_runtime::kernels::Isa;
 use hipflask_runtime::{Model, Options, Session};
 
@@ -79,4 +80,26 @@ fn float_networks_agree_within_their_tolerance() {
         let verdict = recorded.verify(&model, &mut session(&model, isa)).unwrap();
         assert!(verdict.passed() && !verdict.exact, "{isa}: {verdict:?}");
     }
+}
+
+/// Golden samples outlive changes of what hipflask simplifies when it opens a model.
+#[test]
+fn samples_recorded_before_a_simplification_hold() {
+    let simple = Model::from_graph(common::int8_network()).unwrap();
+    let recorded = golden(&simple, Isa::Scalar);
+    // The same function with a value more: padding of no width.
+    let mut graph = common::int8_network();
+    let at = graph.nodes.iter().position(|n| n.name == "maxpool").unwrap();
+    let x = graph.nodes[at].inputs[0];
+    graph.values.push(Value { name: "more".into(), ..graph.value(x).clone() });
+    let output = ValueId(graph.values.len() - 1);
+    let (inputs, op) = (vec![x], Op::Pad { padding: [0; 4] });
+    graph.nodes[at].inputs = vec![output];
+    graph.nodes.insert(at, Node { name: "more".into(), op, inputs, output, activation: None });
+    let longer = Model::from_graph(graph).unwrap();
+    assert_eq!(longer.graph().nodes.len(), simple.graph().nodes.len() + 1);
+    let verdict = recorded.verify(&longer, &mut session(&longer, Isa::Scalar)).unwrap();
+    assert!(verdict.passed(), "{verdict:?}");
+    let verdict = golden(&longer, Isa::Scalar).verify(&simple, &mut session(&simple, Isa::Scalar));
+    assert!(verdict.unwrap().passed());
 }
