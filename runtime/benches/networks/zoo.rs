@@ -4,8 +4,11 @@ use hipflask_runtime::graph::{Activation, Graph, GraphBuilder, Layout, Op, Value
 use hipflask_runtime::quant::{QuantParams, multiplier};
 use hipflask_runtime::{Shape, Tensor};
 
-/// Names, and what builds the graphs.
-pub(crate) const NETWORKS: [(&str, fn() -> Graph); 7] = [
+/// Builds a graph.
+type Build = fn() -> Graph;
+
+/// The networks by name.
+pub(crate) const NETWORKS: [(&str, Build); 7] = [
     ("mlp", mlp),
     ("ae640", autoencoder),
     ("ds-cnn", ds_cnn),
