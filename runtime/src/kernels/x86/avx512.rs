@@ -10,6 +10,21 @@ use crate::quant::Output;
 /// Channels in a vector of sums.
 pub(crate) const LANES: usize = 16;
 
+/// The same constants, which the compiler then reads where they are used.
+///
+/// It would take all that do not change into registers before a loop, and there save others to
+/// memory and back each time.
+#[inline(always)]
+pub(crate) fn in_memory<T>(constants: &T) -> &T {
+    let mut place = core::ptr::from_ref(constants);
+    // SAFETY: no instruction at all, which changes nothing.
+    unsafe {
+        core::arch::asm!("/* {0} */", inout(reg) place, options(readonly, nostack, preserves_flags));
+    }
+    // SAFETY: still where the reference pointed to.
+    unsafe { &*place }
+}
+
 /// Sixty-four int8.
 #[inline]
 #[target_feature(enable = "avx512f")]
