@@ -127,6 +127,9 @@ fn store_some(y: &mut [i8], values: __m512i) {
 /// The epilogue for four vectors of sums, its constants in registers.
 #[derive(Clone, Copy)]
 pub(crate) struct Requantizer {
+    /// Whether the zero point is the lowest value, as with a ReLU: then steps are the output, as
+    /// unsigned bytes, and packing them is their lower bound.
+    unsigned: bool,
     zero_point: __m512i,
     /// The clamp of the int8 stored.
     bounds: (__m512i, __m512i),
@@ -140,6 +143,7 @@ impl Requantizer {
     #[target_feature(enable = "avx512f,avx512bw")]
     pub(crate) fn new(output: Output) -> Self {
         Self {
+            unsigned: output.zero_point == i8::MIN && output.lo == i8::MIN,
             zero_point: _mm512_set1_epi16(i16::from(output.zero_point)),
             bounds: (_mm512_set1_epi8(output.lo), _mm512_set1_epi8(output.hi)),
             order: _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15),
@@ -152,7 +156,13 @@ impl Requantizer {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
     pub(crate) fn apply(&self, sums: [__m512i; 4], multipliers: [__m512; 4]) -> __m512i {
-        _mm512_permutexvar_epi32(self.order, self.apply_in_quarters(sums, multipliers))
+        let steps = [
+            round(sums[0], multipliers[0]),
+            round(sums[1], multipliers[1]),
+            round(sums[2], multipliers[2]),
+            round(sums[3], multipliers[3]),
+        ];
+        _mm512_permutexvar_epi32(self.order, self.pack(steps))
     }
 
     /// As [`apply`](Self::apply); element `4 · q + i` of vector `v` becomes byte
@@ -164,12 +174,20 @@ impl Requantizer {
         sums: [__m512i; 4],
         multipliers: [__m512; 4],
     ) -> __m512i {
-        self.pack([
+        let steps = [
             round(sums[0], multipliers[0]),
             round(sums[1], multipliers[1]),
             round(sums[2], multipliers[2]),
             round(sums[3], multipliers[3]),
-        ])
+        ];
+        if !self.unsigned {
+            return self.pack(steps);
+        }
+        let [a, b, c, d] = steps;
+        let (low, high) = (_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
+        let (lo, hi) = self.bounds;
+        // Flipping the sign of bytes adds the zero point.
+        _mm512_min_epi8(_mm512_xor_si512(_mm512_packus_epi16(low, high), lo), hi)
     }
 
     /// Real numbers of steps of the output, far within i32, to int8, one vector after another.
