@@ -271,6 +271,26 @@ fn depthwise_layers_of_every_width_equal_the_definition() {
 }
 
 #[test]
+fn first_layers_on_three_channels_equal_the_definition() {
+    for out_c in [7, 8, 16, 24, 32, 64, 72] {
+        for (stride, width) in [(1, 3), (1, 16), (1, 37), (2, 2), (2, 32), (2, 75), (3, 20)] {
+            let shape = ConvShape {
+                in_h: 7,
+                in_w: width,
+                out_h: 7_usize.div_ceil(stride),
+                out_w: width.div_ceil(stride),
+                kernel: [3, 3],
+                stride: [stride; 2],
+                padding: [1, 1],
+                ..ConvShape::linear(3, out_c)
+            };
+            let output = Output { zero_point: -128, lo: -128, hi: 127 };
+            check_int8(&Case { shape, zero: -128, output, seed: out_c as u64 }).unwrap();
+        }
+    }
+}
+
+#[test]
 fn saturating_sums_stay_exact() {
     // 4,608 products of -128 · -127 are 7.5 · 10⁷: i16 or saturating steps would show.
     let shape = ConvShape::linear(4_608, 17);

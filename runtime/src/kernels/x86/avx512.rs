@@ -70,6 +70,22 @@ pub(crate) fn load_f32x8_twice(values: &[f32; 8]) -> __m512 {
     _mm512_castsi512_ps(_mm512_broadcast_i64x4(_mm256_castps_si256(load_f32x8(values))))
 }
 
+/// Quarter `q` of vector `v` becomes quarter `v` of vector `q`.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn transpose([a, b, c, d]: [__m512i; 4]) -> [__m512i; 4] {
+    let (ab_low, ab_high) =
+        (_mm512_shuffle_i32x4::<0b01_00_01_00>(a, b), _mm512_shuffle_i32x4::<0b11_10_11_10>(a, b));
+    let (cd_low, cd_high) =
+        (_mm512_shuffle_i32x4::<0b01_00_01_00>(c, d), _mm512_shuffle_i32x4::<0b11_10_11_10>(c, d));
+    [
+        _mm512_shuffle_i32x4::<0b10_00_10_00>(ab_low, cd_low),
+        _mm512_shuffle_i32x4::<0b11_01_11_01>(ab_low, cd_low),
+        _mm512_shuffle_i32x4::<0b10_00_10_00>(ab_high, cd_high),
+        _mm512_shuffle_i32x4::<0b11_01_11_01>(ab_high, cd_high),
+    ]
+}
+
 /// Stores 64 int8.
 #[inline]
 #[target_feature(enable = "avx512f")]

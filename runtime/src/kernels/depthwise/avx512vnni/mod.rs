@@ -11,7 +11,9 @@ use three::Grid;
 use super::{Kernel, Run};
 use crate::kernels::conv::ConvShape;
 use crate::kernels::gemm::int8::Int8;
-use crate::kernels::x86::avx512::{Requantizer, load_f32x16, load_i8x64, load_i32x16, store_i8x64};
+use crate::kernels::x86::avx512::{
+    Requantizer, load_f32x16, load_i8x64, load_i32x16, store_i8x64, transpose,
+};
 
 /// Channels in a block.
 const BLOCK: usize = 64;
@@ -196,20 +198,4 @@ fn add_products(sums: &mut Quad, x: Quad, weights: &Weights) {
     for v in 0..4 {
         sums[v] = _mm512_dpbusd_epi32(sums[v], x[v], load_i8x64(&weights[v]));
     }
-}
-
-/// Quarter `q` of vector `v` becomes quarter `v` of vector `q`.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn transpose([a, b, c, d]: Quad) -> Quad {
-    let (ab_low, ab_high) =
-        (_mm512_shuffle_i32x4::<0b01_00_01_00>(a, b), _mm512_shuffle_i32x4::<0b11_10_11_10>(a, b));
-    let (cd_low, cd_high) =
-        (_mm512_shuffle_i32x4::<0b01_00_01_00>(c, d), _mm512_shuffle_i32x4::<0b11_10_11_10>(c, d));
-    [
-        _mm512_shuffle_i32x4::<0b10_00_10_00>(ab_low, cd_low),
-        _mm512_shuffle_i32x4::<0b11_01_11_01>(ab_low, cd_low),
-        _mm512_shuffle_i32x4::<0b10_00_10_00>(ab_high, cd_high),
-        _mm512_shuffle_i32x4::<0b11_01_11_01>(ab_high, cd_high),
-    ]
 }

@@ -6,12 +6,12 @@
 
 use core::arch::x86_64::*;
 
-use super::{Quad, Weights, interleave, pixels, tap, transpose};
+use super::{Quad, Weights, interleave, pixels, tap};
 use crate::kernels::depthwise::Run;
 use crate::kernels::gemm::int8::Int8;
 use crate::kernels::x86::avx512::{
     LANES, Requantizer, in_memory, load_f32x16, load_i8x64, load_i32x16, store_i8x16, store_i8x32,
-    store_i8x64, store_i8x64_all,
+    store_i8x64, store_i8x64_all, transpose,
 };
 
 /// How the taps of a run lie.
