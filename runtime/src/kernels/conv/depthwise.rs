@@ -49,26 +49,25 @@ pub(super) struct DepthwiseConv<T: Arithmetic> {
 }
 
 /// Whether the input can be read in place, once its margin holds the padding.
-pub(super) fn reads_images(shape: &ConvShape, block: usize) -> bool {
-    shape.out_c == shape.in_c && (shape.stride[1] == 1 || fold(shape, block) == 1)
+pub(super) fn reads_images(shape: &ConvShape, fold: usize) -> bool {
+    shape.out_c == shape.in_c && (shape.stride[1] == 1 || fold == 1)
 }
 
 impl<T: Arithmetic> DepthwiseConv<T> {
     /// Packs `weight` `[fold · out_c, taps]`; the kernel is one that this CPU can run.
     ///
-    /// Weights and the constants in `epilogue` are those of all channels [`fold`] times.
+    /// Weights and the constants in `epilogue` are those of all channels `fold` times.
     pub(super) fn new(
         conv: &PlacedConv,
         kernel: Kernel<T>,
-        weight: &[T::Value],
+        (fold, weight): (usize, &[T::Value]),
         epilogue: T::Epilogue,
         zero: T::Value,
     ) -> Self {
         let shape = conv.shape;
         assert_eq!(conv.channels, (0, shape.out_c), "depthwise: part of the output's channels");
-        let fold = fold(&shape, kernel.block);
         let budget = BAND_BYTES / size_of::<T::Value>();
-        let readable = conv.overread && reads_images(&shape, kernel.block);
+        let readable = conv.overread && reads_images(&shape, fold);
         let in_image = Bands::of_image(conv, budget).filter(|_| readable);
         let in_place = in_image.is_some();
         let bands = in_image.unwrap_or_else(|| {

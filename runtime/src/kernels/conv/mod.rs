@@ -62,11 +62,17 @@ fn elements<V: bytemuck::Pod>(scratch: &mut [u8]) -> &mut [V] {
     if scratch.is_empty() { &mut [] } else { bytemuck::cast_slice_mut(scratch) }
 }
 
+/// How many neighbouring pixels the int8 depthwise kernel gets as one.
+fn fold_int8(isa: Isa, shape: &ConvShape) -> usize {
+    let gathers = super::depthwise::gathers(isa, shape);
+    if gathers { 1 } else { fold(shape, super::depthwise::int8(isa).block) }
+}
+
 /// The margin with which a convolution reads its input in place; none where it copies anyway.
 pub fn margin(isa: Isa, shape: &ConvShape, int8: bool) -> Margin {
     let in_place = match (shape.is_depthwise(), int8) {
-        (true, true) => reads_images(shape, super::depthwise::int8(isa).block),
-        (true, false) => reads_images(shape, super::depthwise::float(isa).block),
+        (true, true) => reads_images(shape, fold_int8(isa, shape)),
+        (true, false) => reads_images(shape, fold(shape, super::depthwise::float(isa).block)),
         (false, true) => {
             let n = shape.out_c / shape.groups;
             super::gemm::int8::tile(isa, n, shape.k()).encode.is_none()
@@ -121,12 +127,12 @@ impl ConvI8 {
         let isa = Rows { weight, bias, multiplier }.isa(isa);
         let strategy = if shape.is_depthwise() {
             let kernel = super::depthwise::int8(isa);
-            let fold = fold(&shape, kernel.block);
+            let fold = fold_int8(isa, &shape);
             let (weight, bias) = (weight.repeat(fold), bias.repeat(fold));
             let multiplier = multiplier.repeat(fold);
             let rows = Rows { weight: &weight, bias: &bias, multiplier: &multiplier };
             let epilogue = Requantize::new(isa, rows, output, bias.len(), kernel.block);
-            Strategy::Depthwise(DepthwiseConv::new(&conv, kernel, &weight, epilogue, zero))
+            Strategy::Depthwise(DepthwiseConv::new(&conv, kernel, (fold, &weight), epilogue, zero))
         } else {
             let n = shape.out_c / shape.groups;
             let tile = super::gemm::int8::tile(isa, n, shape.k());
@@ -186,7 +192,7 @@ impl ConvF32 {
             let fold = fold(&shape, kernel.block);
             let (weight, bias) = (weight.repeat(fold), bias.repeat(fold));
             let epilogue = BiasClamp::new(&bias, range, bias.len(), kernel.block);
-            Strategy::Depthwise(DepthwiseConv::new(&conv, kernel, &weight, epilogue, 0.0))
+            Strategy::Depthwise(DepthwiseConv::new(&conv, kernel, (fold, &weight), epilogue, 0.0))
         } else {
             let tile = super::gemm::float::tile(isa);
             let epilogue = BiasClamp::new(bias, range, shape.out_c / shape.groups, tile.lanes);

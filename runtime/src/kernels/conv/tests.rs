@@ -250,6 +250,47 @@ fn images_of_several_bands_equal_the_definition() {
 }
 
 #[test]
+fn depthwise_layers_of_every_width_equal_the_definition() {
+    for channels in (8..=72).step_by(4).chain([9, 15, 31, 47, 49, 63, 96, 112, 144, 176]) {
+        for (stride, width) in [(1, 1), (1, 2), (1, 5), (1, 9), (2, 3), (2, 8), (2, 19)] {
+            let shape = ConvShape {
+                in_h: 5,
+                in_w: width,
+                out_h: 5_usize.div_ceil(stride),
+                out_w: width.div_ceil(stride),
+                kernel: [3, 3],
+                stride: [stride; 2],
+                padding: [1, 1],
+                groups: channels,
+                ..ConvShape::linear(channels, channels)
+            };
+            let output = Output { zero_point: 3, lo: -128, hi: 120 };
+            check_int8(&Case { shape, zero: 7, output, seed: channels as u64 }).unwrap();
+        }
+    }
+}
+
+#[test]
+fn first_layers_on_three_channels_equal_the_definition() {
+    for out_c in [7, 8, 16, 24, 32, 64, 72] {
+        for (stride, width) in [(1, 3), (1, 16), (1, 37), (2, 2), (2, 32), (2, 75), (3, 20)] {
+            let shape = ConvShape {
+                in_h: 7,
+                in_w: width,
+                out_h: 7_usize.div_ceil(stride),
+                out_w: width.div_ceil(stride),
+                kernel: [3, 3],
+                stride: [stride; 2],
+                padding: [1, 1],
+                ..ConvShape::linear(3, out_c)
+            };
+            let output = Output { zero_point: -128, lo: -128, hi: 127 };
+            check_int8(&Case { shape, zero: -128, output, seed: out_c as u64 }).unwrap();
+        }
+    }
+}
+
+#[test]
 fn saturating_sums_stay_exact() {
     // 4,608 products of -128 · -127 are 7.5 · 10⁷: i16 or saturating steps would show.
     let shape = ConvShape::linear(4_608, 17);

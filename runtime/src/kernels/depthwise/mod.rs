@@ -19,6 +19,7 @@ use core::ops::Range;
 
 use super::Isa;
 use super::aligned::Aligned;
+use super::conv::ConvShape;
 use super::gemm::Arithmetic;
 use super::gemm::float::Float;
 use super::gemm::int8::Int8;
@@ -138,6 +139,17 @@ impl<T: Arithmetic> Run<'_, T> {
             panic!("depthwise: no {BLOCK} elements at {at} of {}", self.x.len());
         };
         block
+    }
+}
+
+/// Whether the int8 kernel for an instruction set fills blocks with neighbouring pixels itself, so
+/// that nothing is gained by folding them.
+#[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "none does"))]
+pub(crate) fn gathers(isa: Isa, shape: &ConvShape) -> bool {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni => avx512vnni::gathers(shape),
+        _ => false,
     }
 }
 

@@ -10,6 +10,21 @@ use crate::quant::Output;
 /// Channels in a vector of sums.
 pub(crate) const LANES: usize = 16;
 
+/// The same constants, which the compiler then reads where they are used.
+///
+/// It would take all that do not change into registers before a loop, and there save others to
+/// memory and back each time.
+#[inline(always)]
+pub(crate) fn in_memory<T>(constants: &T) -> &T {
+    let mut place = core::ptr::from_ref(constants);
+    // SAFETY: no instruction at all, which changes nothing.
+    unsafe {
+        core::arch::asm!("/* {0} */", inout(reg) place, options(readonly, nostack, preserves_flags));
+    }
+    // SAFETY: still where the reference pointed to.
+    unsafe { &*place }
+}
+
 /// Sixty-four int8.
 #[inline]
 #[target_feature(enable = "avx512f")]
@@ -53,6 +68,22 @@ pub(crate) fn load_i32x8_twice(values: &[i32; 8]) -> __m512i {
 #[target_feature(enable = "avx512f")]
 pub(crate) fn load_f32x8_twice(values: &[f32; 8]) -> __m512 {
     _mm512_castsi512_ps(_mm512_broadcast_i64x4(_mm256_castps_si256(load_f32x8(values))))
+}
+
+/// Quarter `q` of vector `v` becomes quarter `v` of vector `q`.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn transpose([a, b, c, d]: [__m512i; 4]) -> [__m512i; 4] {
+    let (ab_low, ab_high) =
+        (_mm512_shuffle_i32x4::<0b01_00_01_00>(a, b), _mm512_shuffle_i32x4::<0b11_10_11_10>(a, b));
+    let (cd_low, cd_high) =
+        (_mm512_shuffle_i32x4::<0b01_00_01_00>(c, d), _mm512_shuffle_i32x4::<0b11_10_11_10>(c, d));
+    [
+        _mm512_shuffle_i32x4::<0b10_00_10_00>(ab_low, cd_low),
+        _mm512_shuffle_i32x4::<0b11_01_11_01>(ab_low, cd_low),
+        _mm512_shuffle_i32x4::<0b10_00_10_00>(ab_high, cd_high),
+        _mm512_shuffle_i32x4::<0b11_01_11_01>(ab_high, cd_high),
+    ]
 }
 
 /// Stores 64 int8.
@@ -112,6 +143,9 @@ fn store_some(y: &mut [i8], values: __m512i) {
 /// The epilogue for four vectors of sums, its constants in registers.
 #[derive(Clone, Copy)]
 pub(crate) struct Requantizer {
+    /// Whether the zero point is the lowest value, as with a ReLU: then steps are the output, as
+    /// unsigned bytes, and packing them is their lower bound.
+    unsigned: bool,
     zero_point: __m512i,
     /// The clamp of the int8 stored.
     bounds: (__m512i, __m512i),
@@ -125,6 +159,7 @@ impl Requantizer {
     #[target_feature(enable = "avx512f,avx512bw")]
     pub(crate) fn new(output: Output) -> Self {
         Self {
+            unsigned: output.zero_point == i8::MIN && output.lo == i8::MIN,
             zero_point: _mm512_set1_epi16(i16::from(output.zero_point)),
             bounds: (_mm512_set1_epi8(output.lo), _mm512_set1_epi8(output.hi)),
             order: _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15),
@@ -137,7 +172,13 @@ impl Requantizer {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
     pub(crate) fn apply(&self, sums: [__m512i; 4], multipliers: [__m512; 4]) -> __m512i {
-        _mm512_permutexvar_epi32(self.order, self.apply_in_quarters(sums, multipliers))
+        let steps = [
+            round(sums[0], multipliers[0]),
+            round(sums[1], multipliers[1]),
+            round(sums[2], multipliers[2]),
+            round(sums[3], multipliers[3]),
+        ];
+        _mm512_permutexvar_epi32(self.order, self.pack(steps))
     }
 
     /// As [`apply`](Self::apply); element `4 · q + i` of vector `v` becomes byte
@@ -149,12 +190,20 @@ impl Requantizer {
         sums: [__m512i; 4],
         multipliers: [__m512; 4],
     ) -> __m512i {
-        self.pack([
+        let steps = [
             round(sums[0], multipliers[0]),
             round(sums[1], multipliers[1]),
             round(sums[2], multipliers[2]),
             round(sums[3], multipliers[3]),
-        ])
+        ];
+        if !self.unsigned {
+            return self.pack(steps);
+        }
+        let [a, b, c, d] = steps;
+        let (low, high) = (_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
+        let (lo, hi) = self.bounds;
+        // Flipping the sign of bytes adds the zero point.
+        _mm512_min_epi8(_mm512_xor_si512(_mm512_packus_epi16(low, high), lo), hi)
     }
 
     /// Real numbers of steps of the output, far within i32, to int8, one vector after another.

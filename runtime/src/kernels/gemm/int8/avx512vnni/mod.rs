@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "reads of the left side, checked once a tile")]
 
 mod eight;
+mod first;
 
 use core::arch::x86_64::*;
 
@@ -20,6 +21,7 @@ const MOST: usize = 8;
 /// The tile for `n` channels of sums of `k` products.
 pub(super) const fn tile(n: usize, k: usize) -> Tile<Int8> {
     match (n, k) {
+        (first::CHANNELS, first::K) => FIRST,
         (..=8, _) => EIGHT,
         (..=LANES, LANES..) => NARROW,
         _ => WIDE,
@@ -29,6 +31,9 @@ pub(super) const fn tile(n: usize, k: usize) -> Tile<Int8> {
 /// Up to four vectors of channels by a few pixels, which it offsets itself.
 const WIDE: Tile<Int8> =
     Tile { nr: 4 * LANES, lanes: LANES, k_group: GROUP, encode: None, run: wide };
+
+/// As [`WIDE`], but for the first layer of narrow image networks.
+const FIRST: Tile<Int8> = Tile { run: first_layer, ..WIDE };
 
 /// One vector of channels: with no other to share it, to offset pixels costs as much as the
 /// products, which is more than a copy where there are many.
@@ -50,6 +55,13 @@ fn wide(operands: &mut Operands<'_, Int8>) {
         2 => columns::<2, true>(operands),
         3 => columns::<3, true>(operands),
         _ => columns::<4, true>(operands),
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vnni")]
+fn first_layer(operands: &mut Operands<'_, Int8>) {
+    if !first::run(operands) {
+        wide(operands);
     }
 }
 

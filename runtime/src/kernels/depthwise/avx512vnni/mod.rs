@@ -2,11 +2,18 @@
 #![allow(clippy::wildcard_imports, reason = "intrinsics carry their prefix")]
 #![expect(unsafe_code, reason = "reads of taps, checked once for four")]
 
+mod three;
+
 use core::arch::x86_64::*;
 
+use three::Grid;
+
 use super::{Kernel, Run};
+use crate::kernels::conv::ConvShape;
 use crate::kernels::gemm::int8::Int8;
-use crate::kernels::x86::avx512::{Requantizer, load_f32x16, load_i8x64, load_i32x16, store_i8x64};
+use crate::kernels::x86::avx512::{
+    Requantizer, load_f32x16, load_i8x64, load_i32x16, store_i8x64, transpose,
+};
 
 /// Channels in a block.
 const BLOCK: usize = 64;
@@ -15,6 +22,12 @@ const GROUP: usize = 4;
 
 pub(super) const INT8: Kernel<Int8> =
     Kernel { block: BLOCK, tap_group: GROUP, by_rows: true, lane, run };
+
+/// Kernels of 3×3, whose strips have neighbouring pixels in a vector where channels are few.
+pub(super) fn gathers(shape: &ConvShape) -> bool {
+    let small = shape.kernel == [3, 3] && shape.dilation == [1, 1];
+    small && (shape.stride == [1, 1] || shape.stride == [2, 2]) && shape.out_c >= 8
+}
 
 /// Unpacking keeps to quarters of vectors: vector `v` gets the channels `16 · q + 4 · v + 0..4`,
 /// for `q` from 0 to 3.
@@ -36,14 +49,19 @@ struct Block<'a> {
     requantizer: &'a Requantizer,
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vnni")]
 fn run(run: &mut Run<'_, Int8>) {
     let requantizer = Requantizer::new(run.epilogue.output);
     let (weight, _) = run.weight.as_chunks::<BLOCK>();
     let (weight, _) = weight.as_chunks::<GROUP>();
-    let groups = run.offsets.len() / GROUP;
-    for (i, weight) in weight.chunks_exact(groups).enumerate() {
+    let grid = Grid::of(run);
+    for (i, weight) in weight.chunks_exact(run.offsets.len() / GROUP).enumerate() {
         let channel = i * BLOCK;
+        if let (Some(grid), Ok(weight)) = (grid, weight.try_into())
+            && grid.run(run, channel, weight, &requantizer)
+        {
+            continue;
+        }
         let (bias, _) = run.epilogue.bias[channel..][..BLOCK].as_chunks();
         let (multiplier, _) = run.epilogue.multiplier[channel..][..BLOCK].as_chunks();
         let multiplier = [0, 1, 2, 3].map(|v| _mm512_castps_si512(load_f32x16(&multiplier[v])));
@@ -54,48 +72,11 @@ fn run(run: &mut Run<'_, Int8>) {
             multiplier: transpose(multiplier).map(|m| _mm512_castsi512_ps(m)),
             requantizer: &requantizer,
         };
-        let (taps, _) = run.offsets.as_chunks::<GROUP>();
-        match *taps {
-            [a, b, c] if b[0] - a[0] == run.line && c[0] - b[0] == run.line => block.roll::<1>(run),
-            [a, _, c] if c[0] - a[0] == run.line => block.roll::<2>(run),
-            _ => block.each(run),
-        }
+        block.each(run);
     }
 }
 
 impl Block<'_> {
-    /// Three kernel rows of up to four taps, going down columns with the rows that were read.
-    ///
-    /// The inputs of output rows lie `STRIDE` kernel rows apart.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    fn roll<const STRIDE: usize>(&self, run: &mut Run<'_, Int8>) {
-        let Run { line, y_row, step, channels, x, .. } = *run;
-        let (&[a, b, c], &[w0, w1, w2]) = (run.offsets.as_chunks().0, self.weight) else {
-            return;
-        };
-        let (a, b, c) = (Taps::new(a), Taps::new(b), Taps::new(c));
-        for (pixel, at) in (self.channel..y_row).step_by(channels).enumerate() {
-            let mut start = pixel * step + self.channel;
-            let mut first = quad(x, start, &a);
-            let mut second = if STRIDE == 1 { quad(x, start, &b) } else { first };
-            for y in run.column(at) {
-                if STRIDE == 2 {
-                    second = quad(x, start, &b);
-                }
-                let third = quad(x, start, &c);
-                let mut sums = self.bias;
-                add_products(&mut sums, first, &w0);
-                add_products(&mut sums, second, &w1);
-                add_products(&mut sums, third, &w2);
-                let cols = BLOCK.min(channels - self.channel).min(y_row - at);
-                self.store(&mut run.y[y..y + cols], sums);
-                (first, second) = if STRIDE == 1 { (second, third) } else { (third, third) };
-                start += line;
-            }
-        }
-    }
-
     /// Any kernel: all taps of each pixel.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
@@ -144,6 +125,13 @@ fn quad(x: &[i8], start: usize, taps: &Taps) -> Quad {
     let c = unsafe { tap(window, taps.at[2]) };
     // SAFETY: as above.
     let d = unsafe { tap(window, taps.at[3]) };
+    interleave([a, b, c, d])
+}
+
+/// Brings the bytes of four vectors together, in the order of [`lane`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn interleave([a, b, c, d]: Quad) -> Quad {
     let (ab_low, ab_high) = (_mm512_unpacklo_epi8(a, b), _mm512_unpackhi_epi8(a, b));
     let (cd_low, cd_high) = (_mm512_unpacklo_epi8(c, d), _mm512_unpackhi_epi8(c, d));
     [
@@ -172,26 +160,42 @@ unsafe fn tap(window: &[i8], at: usize) -> __m512i {
     _mm512_xor_si512(values, _mm512_set1_epi8(i8::MIN))
 }
 
+/// Pixels of `W` channels that lie `pixel` apart, one behind another in a vector.
+///
+/// # Safety
+///
+/// In `window` lies a whole vector for `DENSE` pixels, else `W` channels of each pixel.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn pixels<const W: usize, const DENSE: bool>(
+    window: &[i8],
+    at: usize,
+    pixel: usize,
+) -> __m512i {
+    if DENSE {
+        // SAFETY: the caller's.
+        return unsafe { tap(window, at) };
+    }
+    debug_assert!(at + (64 / W - 1) * pixel + W <= window.len(), "pixels: {at} and on");
+    // SAFETY: the caller's.
+    let place = |i: usize| unsafe { window.as_ptr().add(at + i * pixel) };
+    let values = if W == 32 {
+        // SAFETY: 32 bytes of each pixel lie in the window, and the load needs no alignment.
+        let half = |i: usize| unsafe { _mm256_loadu_si256(place(i).cast()) };
+        _mm512_inserti64x4::<1>(_mm512_castsi256_si512(half(0)), half(1))
+    } else {
+        // SAFETY: 16 bytes of each pixel lie in the window, and the load needs no alignment.
+        let quarter = |i: usize| unsafe { _mm_loadu_si128(place(i).cast()) };
+        let values = _mm512_inserti32x4::<1>(_mm512_castsi128_si512(quarter(0)), quarter(1));
+        _mm512_inserti32x4::<3>(_mm512_inserti32x4::<2>(values, quarter(2)), quarter(3))
+    };
+    _mm512_xor_si512(values, _mm512_set1_epi8(i8::MIN))
+}
+
 #[inline]
 #[target_feature(enable = "avx512f,avx512vnni")]
 fn add_products(sums: &mut Quad, x: Quad, weights: &Weights) {
     for v in 0..4 {
         sums[v] = _mm512_dpbusd_epi32(sums[v], x[v], load_i8x64(&weights[v]));
     }
-}
-
-/// Quarter `q` of vector `v` becomes quarter `v` of vector `q`.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn transpose([a, b, c, d]: Quad) -> Quad {
-    let (ab_low, ab_high) =
-        (_mm512_shuffle_i32x4::<0b01_00_01_00>(a, b), _mm512_shuffle_i32x4::<0b11_10_11_10>(a, b));
-    let (cd_low, cd_high) =
-        (_mm512_shuffle_i32x4::<0b01_00_01_00>(c, d), _mm512_shuffle_i32x4::<0b11_10_11_10>(c, d));
-    [
-        _mm512_shuffle_i32x4::<0b10_00_10_00>(ab_low, cd_low),
-        _mm512_shuffle_i32x4::<0b11_01_11_01>(ab_low, cd_low),
-        _mm512_shuffle_i32x4::<0b10_00_10_00>(ab_high, cd_high),
-        _mm512_shuffle_i32x4::<0b11_01_11_01>(ab_high, cd_high),
-    ]
 }
