@@ -117,7 +117,8 @@ impl<T: Arithmetic> MatrixConv<T> {
                 };
                 let place = self.y.origin() + first * self.y.line() + self.channel;
                 let place = place + group * (out_c / groups);
-                self.gemm.run(group, left, (&mut y[place..], &self.places));
+                let places = &self.places[..rows * out_w];
+                self.gemm.run(group, left, (&mut y[place..], places));
             }
         }
     }

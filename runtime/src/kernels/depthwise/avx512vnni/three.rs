@@ -33,10 +33,12 @@ impl Grid {
         let &[[a, a1, a2, _], [b, b1, b2, _], [c, c1, c2, _]] = run.offsets.as_chunks().0 else {
             return None;
         };
-        let (pixel, row) = (a1 - a, b - a);
-        let even = [a2 - a1, b1 - b, b2 - b1, c1 - c, c2 - c1].iter().all(|&d| d == pixel);
-        let stride = run.line / row;
-        let rows = c - b == row && stride * row == run.line && (1..=2).contains(&stride);
+        // Columns that are sorted by their remainder may lie before those to their left.
+        let (pixel, row) = (a1.checked_sub(a)?, b.checked_sub(a)?);
+        let even = [(a1, a2), (b, b1), (b1, b2), (c, c1), (c1, c2)];
+        let even = even.iter().all(|&(left, right)| left + pixel == right);
+        let stride = run.line.checked_div(row)?;
+        let rows = b + row == c && stride * row == run.line && (1..=2).contains(&stride);
         let square = pixel == run.channels && run.step == stride * pixel;
         let folded = pixel < run.channels && stride == 1;
         (even && rows && (square || folded)).then_some(Self { pixel, row, stride, square })

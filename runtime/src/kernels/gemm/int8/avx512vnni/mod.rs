@@ -175,7 +175,7 @@ fn rows<const R: usize, const V: usize, const OFFSET: bool>(
     store_four!(0 1 2 3 4 5 6 7);
 }
 
-/// Stores `rows` rows of `V` vectors that do not follow one another.
+/// Stores `rows` rows of `V` vectors that do not follow one another, or of fewer channels.
 ///
 /// Not inlined, or the compiler finds the code around it too long to keep sums in registers.
 #[inline(never)]
@@ -186,31 +186,22 @@ fn store_apart<const V: usize>(
     rows: usize,
     values: __m512i,
 ) {
-    for i in 0..rows {
-        let y = operands.y_row(row + i);
-        match V {
-            1 => store_i8x16(y, quarter(values, i)),
-            _ => store_i8x32(y, half(values, i)),
-        }
+    // Unrolled by hand, because the part of a vector has to be known.
+    macro_rules! store {
+        ($($i:literal)*) => {
+            $(if $i < rows {
+                // What a whole vector has too much may fall to the next pixel, which comes later.
+                let place = operands.places[row + $i];
+                let next = operands.places.get(row + $i + 1);
+                let exact = next != Some(&(place + operands.cols));
+                let len = if exact { operands.cols } else { V * LANES };
+                let y = &mut operands.y[place..][..len];
+                match V {
+                    1 => store_i8x16(y, _mm512_extracti32x4_epi32::<$i>(values)),
+                    _ => store_i8x32(y, _mm512_extracti64x4_epi64::<{ $i % 2 }>(values)),
+                }
+            })*
+        };
     }
-}
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn half(values: __m512i, i: usize) -> __m256i {
-    match i {
-        0 => _mm512_castsi512_si256(values),
-        _ => _mm512_extracti64x4_epi64::<1>(values),
-    }
-}
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn quarter(values: __m512i, i: usize) -> __m128i {
-    match i {
-        0 => _mm512_castsi512_si128(values),
-        1 => _mm512_extracti32x4_epi32::<1>(values),
-        2 => _mm512_extracti32x4_epi32::<2>(values),
-        _ => _mm512_extracti32x4_epi32::<3>(values),
-    }
+    store!(0 1 2 3);
 }
