@@ -17,6 +17,8 @@ pub mod kernels;
 mod mmap;
 mod model;
 mod plan;
+#[cfg(feature = "std")]
+pub mod profile;
 pub mod quant;
 mod session;
 mod tensor;
@@ -24,5 +26,6 @@ mod tensor;
 pub use dtype::{DType, Shape};
 pub use error::{Error, ErrorKind, Result};
 pub use model::Model;
+pub use plan::PlannedStep;
 pub use session::{Options, Port, Session, View};
 pub use tensor::{SharedBytes, Tensor};

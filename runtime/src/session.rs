@@ -9,7 +9,7 @@ use crate::dtype::{DType, Shape};
 use crate::graph::ValueId;
 use crate::kernels::Isa;
 use crate::model::Model;
-use crate::plan::{ALIGNMENT, Channels, Place, Plan};
+use crate::plan::{ALIGNMENT, Channels, Place, Plan, PlannedStep};
 use crate::{Error, ErrorKind, Result};
 
 /// Elements of an input, an output or a value on its way.
@@ -106,12 +106,7 @@ impl Session {
 
     /// Runs one inference; the answers are then in [`Session::output`].
     pub fn run(&mut self, inputs: &[View<'_>]) -> Result<()> {
-        self.set_inputs(inputs)?;
-        let (arena, scratch) = (self.arena.bytes(), self.scratch.bytes());
-        for step in &self.plan.steps {
-            step.run(arena, scratch);
-        }
-        Ok(())
+        self.run_steps(inputs, || {})
     }
 
     /// As [`Session::run`]; `observer` sees every value right after it was computed, inputs first.
@@ -130,6 +125,18 @@ impl Session {
         for step in &self.plan.steps {
             step.run(arena, scratch);
             observe(step.value, step.output, arena, observer);
+        }
+        Ok(())
+    }
+
+    /// Runs one inference; `after` is called when the input is in place and after each step.
+    pub(crate) fn run_steps(&mut self, inputs: &[View<'_>], mut after: impl FnMut()) -> Result<()> {
+        self.set_inputs(inputs)?;
+        after();
+        let (arena, scratch) = (self.arena.bytes(), self.scratch.bytes());
+        for step in &self.plan.steps {
+            step.run(arena, scratch);
+            after();
         }
         Ok(())
     }
@@ -168,6 +175,11 @@ impl Session {
     /// The instruction set in use.
     pub fn isa(&self) -> Isa {
         self.isa
+    }
+
+    /// The steps of an inference in their order.
+    pub fn steps(&self) -> impl ExactSizeIterator<Item = PlannedStep> + '_ {
+        self.plan.steps.iter().map(|step| step.report(self.isa))
     }
 
     /// Bytes for all values of one inference.

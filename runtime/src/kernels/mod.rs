@@ -15,6 +15,8 @@ mod gemm;
 mod image;
 mod isa;
 pub mod math;
+#[cfg(feature = "std")]
+mod peak;
 mod pool;
 #[cfg(test)]
 mod tests;
@@ -28,4 +30,6 @@ pub use elementwise::{
 };
 pub use image::{Image, Margin};
 pub use isa::Isa;
+#[cfg(feature = "std")]
+pub use peak::Peak;
 pub use pool::{AvgPoolI8, PoolShape, avg_pool_f32, max_pool_f32, max_pool_i8};

@@ -5,6 +5,7 @@ mod elementwise;
 mod kernel;
 mod lifetime;
 mod place;
+mod report;
 mod select;
 
 use alloc::vec::Vec;
@@ -17,6 +18,8 @@ pub(crate) use arena::ALIGNMENT;
 use kernel::Kernel;
 pub(crate) use place::{Channels, Place};
 use place::{Lay, Slot};
+use report::About;
+pub use report::PlannedStep;
 
 /// One node, ready to run.
 pub(crate) struct Step {
@@ -24,6 +27,7 @@ pub(crate) struct Step {
     pub(crate) inputs: Vec<Place>,
     pub(crate) output: Place,
     pub(crate) value: ValueId,
+    about: About,
 }
 
 impl Step {
@@ -74,6 +78,7 @@ impl Plan {
             inputs: node.inputs.iter().map(|id| places[id.0]).collect(),
             output: places[node.output.0],
             value: node.output,
+            about: About::new(graph, node),
         });
         let steps: Vec<Step> = steps.collect();
         let scratch_bytes = steps.iter().map(|s| s.kernel.scratch_bytes()).max().unwrap_or(0);

@@ -14,15 +14,35 @@ const USAGE: &str = "\
 hipflask-run: runs a hipflask model on this machine
 
 usage:
-  hipflask-run info MODEL                  layers, sizes, memory
+  hipflask-run info MODEL                  steps with their kernels, sizes, memory
   hipflask-run predict MODEL FILE...       the three best classes of each image
   hipflask-run bench MODEL [RUNS]          latency percentiles (default 1000 runs)
   hipflask-run verify MODEL GOLDEN         are the recorded answers reproduced, to the bit?
 
-  --json before the command prints JSON.
+  --json     print JSON
+  --profile  bench: also the time of each step, and its share of what a core can do
   HIPFLASK_ISA=scalar|avx2|avx512vnni|neon|dotprod|i8mm forces a code path.
   exit code: 0 done, 1 verification failed, 2 usage or input error
 ";
+
+/// Words that begin with two dashes.
+#[derive(Clone, Copy, Default)]
+struct Flags {
+    json: bool,
+    profile: bool,
+}
+
+impl Flags {
+    /// Takes the flags out of `words`.
+    fn take(words: &mut Vec<String>) -> Self {
+        let mut take = |flag: &str| {
+            let before = words.len();
+            words.retain(|word| word != flag);
+            words.len() < before
+        };
+        Self { json: take("--json"), profile: take("--profile") }
+    }
+}
 
 /// How a command ended.
 enum Outcome {
@@ -32,10 +52,8 @@ enum Outcome {
 
 fn main() -> ExitCode {
     let mut words: Vec<String> = std::env::args().skip(1).collect();
-    let json = words.first().is_some_and(|w| w == "--json");
-    if json {
-        words.remove(0);
-    }
+    let flags = Flags::take(&mut words);
+    let json = flags.json;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let mut out = std::io::stdout().lock();
     let outcome = match words[..] {
@@ -43,8 +61,8 @@ fn main() -> ExitCode {
         ["predict", model, ref files @ ..] if !files.is_empty() => {
             predict::run(model, files, json, &mut out)
         }
-        ["bench", model] => bench::run(model, "1000", json, &mut out),
-        ["bench", model, runs] => bench::run(model, runs, json, &mut out),
+        ["bench", model] => bench::run(model, "1000", flags, &mut out),
+        ["bench", model, runs] => bench::run(model, runs, flags, &mut out),
         ["verify", model, golden] => verify::run(model, golden, json, &mut out),
         ["--version"] => print(&mut out, &format!("hipflask-run {}\n", env!("CARGO_PKG_VERSION"))),
         ["--help" | "-h" | "help"] => print(&mut out, USAGE),

@@ -95,6 +95,11 @@ impl<T: Arithmetic> DepthwiseConv<T> {
         }
     }
 
+    /// Whether neighbouring pixels fill a block together.
+    pub(super) fn is_folded(&self) -> bool {
+        self.fold > 1
+    }
+
     /// What the last block of the last pixel reads past a band.
     fn past(&self) -> usize {
         self.fold * self.shape.out_c + self.kernel.block

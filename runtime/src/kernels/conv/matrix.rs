@@ -85,6 +85,11 @@ impl<T: Arithmetic> MatrixConv<T> {
         }
     }
 
+    /// Channels in a panel of the tile.
+    pub(super) fn panel(&self) -> usize {
+        self.gemm.panel()
+    }
+
     /// Bytes of scratch.
     pub(super) fn scratch_len(&self) -> usize {
         if self.in_place { 0 } else { self.band_len * size_of::<T::Value>() }

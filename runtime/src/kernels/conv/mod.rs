@@ -13,6 +13,9 @@ use depthwise::{DepthwiseConv, fold, reads_images};
 use matrix::MatrixConv;
 pub use shape::{ConvShape, PlacedConv};
 
+use alloc::format;
+use alloc::string::String;
+
 use super::Isa;
 use super::gemm::Arithmetic;
 use super::gemm::float::{BiasClamp, Float};
@@ -38,6 +41,15 @@ impl<T: Arithmetic> Strategy<T> {
         match self {
             Self::Matrix(conv) => conv.x_len(),
             Self::Depthwise(conv) => conv.x_len(),
+        }
+    }
+
+    /// Its name without the instruction set.
+    fn name(&self) -> String {
+        match self {
+            Self::Matrix(conv) => format!("gemm-{}", conv.panel()),
+            Self::Depthwise(conv) if conv.is_folded() => "depthwise-folded".into(),
+            Self::Depthwise(_) => "depthwise".into(),
         }
     }
 
@@ -92,6 +104,7 @@ fn run<T: Arithmetic>(
 
 /// An int8 convolution, packed for one instruction set: the same bits on all of them.
 pub struct ConvI8 {
+    isa: Isa,
     conv: PlacedConv,
     strategy: Strategy<Int8>,
 }
@@ -134,7 +147,12 @@ impl ConvI8 {
             let epilogue = Requantize::new(isa, rows, output, n, tile.lanes);
             Strategy::Matrix(MatrixConv::new(&conv, tile, weight, epilogue, zero))
         };
-        Self { conv, strategy }
+        Self { isa, conv, strategy }
+    }
+
+    /// `{isa}-{strategy}`, for reports.
+    pub(crate) fn name(&self) -> String {
+        format!("{}-{}", self.isa, self.strategy.name())
     }
 
     /// Bytes of scratch that [`run`](Self::run) needs.
@@ -160,6 +178,7 @@ impl ConvI8 {
 
 /// An f32 convolution, packed for one instruction set; these differ by rounding.
 pub struct ConvF32 {
+    isa: Isa,
     conv: PlacedConv,
     strategy: Strategy<Float>,
 }
@@ -192,7 +211,12 @@ impl ConvF32 {
             let epilogue = BiasClamp::new(bias, range, shape.out_c / shape.groups, tile.lanes);
             Strategy::Matrix(MatrixConv::new(&conv, tile, weight, epilogue, 0.0))
         };
-        Self { conv, strategy }
+        Self { isa, conv, strategy }
+    }
+
+    /// `{isa}-{strategy}`, for reports.
+    pub(crate) fn name(&self) -> String {
+        format!("{}-{}", self.isa, self.strategy.name())
     }
 
     /// Bytes of scratch that [`run`](Self::run) needs.
