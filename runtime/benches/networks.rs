@@ -47,7 +47,8 @@ fn main() {
 
 /// Measures all instruction sets in turns and prints a line for each.
 fn compare(name: &str, model: &Model) {
-    let session = |isa| Session::new(model, &Options { isa: Some(isa) }).unwrap();
+    let session =
+        |isa| Session::new(model, &Options { isa: Some(isa), ..Options::default() }).unwrap();
     let mut sessions: Vec<Session> = Isa::available().map(session).collect();
     let elements = sessions[0].inputs()[0].shape.elements();
     let input: Vec<i8> = (0..elements).map(|i| ((i * 7919) >> 4) as i8).collect();
@@ -90,7 +91,7 @@ fn compare(name: &str, model: &Model) {
 
 /// Prints the fastest time of each layer on the best instruction set.
 fn profile(model: &Model) {
-    let mut session = Session::new(model, &Options { isa: None }).unwrap();
+    let mut session = Session::new(model, &Options::default()).unwrap();
     let input = vec![3_i8; session.inputs()[0].shape.elements()];
     let graph = model.graph();
     let mut fastest = vec![f64::INFINITY; graph.values.len()];

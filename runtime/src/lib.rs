@@ -22,6 +22,12 @@ pub mod profile;
 pub mod quant;
 mod session;
 mod tensor;
+#[cfg(feature = "std")]
+mod threads;
+/// Without `std` there are none but the caller.
+#[cfg(not(feature = "std"))]
+#[path = "threads_none.rs"]
+mod threads;
 
 pub use dtype::{DType, Shape};
 pub use error::{Error, ErrorKind, Result};

@@ -23,7 +23,7 @@ pub struct StepTime {
     pub share: f64,
     /// Multiply-accumulates a nanosecond in the fastest run; none where it multiplies nothing.
     pub gmacs: Option<f64>,
-    /// The same as a share of the peak of all threads together.
+    /// The same as a share of the peak of the threads that share the step.
     pub of_peak: Option<f64>,
 }
 
@@ -58,8 +58,11 @@ impl Session {
             })?;
         }
         let peak = Peak::measure(self.isa());
-        let mut steps: Vec<StepTime> =
-            self.steps().zip(times).map(|(step, times)| StepTime::new(step, times, peak)).collect();
+        let mut steps: Vec<StepTime> = self
+            .steps()
+            .zip(times)
+            .map(|(step, times)| StepTime::new(step, times, &peak))
+            .collect();
         let total: f64 = steps.iter().map(|step| step.p50_us).sum();
         for step in steps.iter_mut().filter(|_| total > 0.0) {
             step.share = step.p50_us / total;
@@ -69,13 +72,13 @@ impl Session {
 }
 
 impl StepTime {
-    fn new(step: PlannedStep, mut times: Vec<f64>, peak: Peak) -> Self {
+    fn new(step: PlannedStep, mut times: Vec<f64>, peak: &Peak) -> Self {
         times.sort_by(f64::total_cmp);
         let at = |i: usize| times.get(i).copied().unwrap_or_default();
         let (fastest_us, p50_us) = (at(0), at(times.len() / 2));
         let counted = step.macs > 0 && fastest_us > 0.0;
         let gmacs = counted.then(|| step.macs as f64 / fastest_us / 1e3);
-        let of_peak = gmacs.map(|gmacs| gmacs / peak.of(step.dtype));
+        let of_peak = gmacs.map(|gmacs| gmacs / (peak.of(step.dtype) * step.parts as f64));
         Self { step, fastest_us, p50_us, share: 0.0, gmacs, of_peak }
     }
 }

@@ -34,6 +34,8 @@ pub struct PlannedStep {
     pub bytes: usize,
     /// Bytes of working memory.
     pub scratch_bytes: usize,
+    /// Parts that threads compute; 1 where it is not worth dividing.
+    pub parts: usize,
 }
 
 /// What a step keeps of its node for [`PlannedStep`].
@@ -73,7 +75,8 @@ impl Step {
             bytes_written: if moved { self.about.bytes_written } else { 0 },
             offset: self.output.slot.offset,
             bytes: self.output.slot.bytes,
-            scratch_bytes: self.kernel.scratch_bytes(),
+            scratch_bytes: self.scratch_bytes(),
+            parts: self.parts,
         }
     }
 }

@@ -18,6 +18,7 @@ struct Bench {
     p99_us: f64,
     arena_bytes: usize,
     isa: &'static str,
+    threads: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     profile: Option<Profile>,
 }
@@ -34,7 +35,7 @@ pub(crate) fn run(path: &str, runs: &str, flags: Flags, out: &mut dyn Write) -> 
                 format!("{runs:?} is not a number from 1 to 10000000"),
             )
         })?;
-    let (_, mut session) = open(path)?;
+    let (_, mut session) = open(path, flags)?;
     let input = vec![0.5; session.inputs()[0].shape.elements()];
     for _ in 0..runs.div_ceil(10) {
         session.predict(&input)?;
@@ -59,14 +60,15 @@ pub(crate) fn run(path: &str, runs: &str, flags: Flags, out: &mut dyn Write) -> 
         p99_us: rank(0.99),
         arena_bytes: session.arena_bytes(),
         isa: session.isa().name(),
+        threads: session.threads(),
         profile,
     };
     if flags.json {
         return print(out, &to_json(&bench));
     }
-    let Bench { p50_us, p90_us, p99_us, arena_bytes, isa, .. } = bench;
+    let Bench { p50_us, p90_us, p99_us, arena_bytes, isa, threads, .. } = bench;
     let mut text = format!(
-        "{runs} runs on {isa}: p50 {p50_us:.1} µs, p90 {p90_us:.1} µs, p99 {p99_us:.1} µs; arena {arena_bytes} bytes\n"
+        "{runs} runs on {isa}, threads {threads}: p50 {p50_us:.1} µs, p90 {p90_us:.1} µs, p99 {p99_us:.1} µs; arena {arena_bytes} bytes\n"
     );
     if let Some(profile) = &bench.profile {
         table(profile, &mut text);

@@ -6,7 +6,7 @@ use std::io::Write;
 use hipflask_runtime::{PlannedStep, Result};
 use serde::Serialize;
 
-use crate::{Outcome, open, print, to_json};
+use crate::{Flags, Outcome, open, print, to_json};
 
 #[derive(Serialize)]
 struct Info<'a> {
@@ -22,8 +22,8 @@ struct Info<'a> {
     steps: Vec<PlannedStep>,
 }
 
-pub(crate) fn run(path: &str, json: bool, out: &mut dyn Write) -> Result<Outcome> {
-    let (model, session) = open(path)?;
+pub(crate) fn run(path: &str, flags: Flags, out: &mut dyn Write) -> Result<Outcome> {
+    let (model, session) = open(path, flags)?;
     let graph = model.graph();
     let info = Info {
         name: &graph.name,
@@ -37,7 +37,7 @@ pub(crate) fn run(path: &str, json: bool, out: &mut dyn Write) -> Result<Outcome
         labels: &model.card().labels,
         steps: session.steps().collect(),
     };
-    if json {
+    if flags.json {
         return print(out, &to_json(&info));
     }
     let mut text = format!(
