@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use hipflask_runtime::profile::Profile;
-use hipflask_runtime::{Model, Options, Session, View};
+use hipflask_runtime::{Options, Session, View};
 use serde::Serialize;
 
 use super::print_json;
