@@ -249,6 +249,9 @@ pub struct PredictArgs {
     /// Classes to print for each image
     #[arg(long, value_name = "K", default_value = "5", value_parser = positive())]
     pub top: u64,
+    /// Threads that share the work of an inference
+    #[arg(long, value_name = "N", default_value = "1", value_parser = threads)]
+    pub threads: usize,
 }
 
 /// `bench`
@@ -256,7 +259,7 @@ pub struct PredictArgs {
 #[command(after_help = "\
 Examples:
   hipflask bench student-int8.safetensors
-  hipflask bench student-int8.safetensors --profile
+  hipflask bench student-int8.safetensors --profile --threads 2
   HIPFLASK_ISA=scalar hipflask bench student-int8.safetensors --runs 200 --json")]
 pub struct BenchArgs {
     /// The model
@@ -264,7 +267,10 @@ pub struct BenchArgs {
     /// Inferences to time, after a tenth as many to warm up
     #[arg(long, value_name = "N", default_value = "1000", value_parser = positive())]
     pub runs: u64,
-    /// Also show the time of each layer
+    /// Threads that share the work of an inference
+    #[arg(long, value_name = "N", default_value = "1", value_parser = threads)]
+    pub threads: usize,
+    /// Also show the time of each step, and its share of what this machine can do at most
     #[arg(long)]
     pub profile: bool,
 }
@@ -314,6 +320,11 @@ fn number(text: &str, range: RangeInclusive<f64>, wanted: &str) -> Result<f64, S
 
 fn positive() -> clap::builder::RangedU64ValueParser {
     clap::value_parser!(u64).range(1..=10_000_000)
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    let most = hipflask_runtime::Options::MOST_THREADS;
+    text.parse().ok().filter(|n| (1..=most).contains(n)).ok_or(format!("a number from 1 to {most}"))
 }
 
 fn method_parser() -> impl TypedValueParser<Value = Method> {

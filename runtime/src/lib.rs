@@ -17,12 +17,21 @@ pub mod kernels;
 mod mmap;
 mod model;
 mod plan;
+#[cfg(feature = "std")]
+pub mod profile;
 pub mod quant;
 mod session;
 mod tensor;
+#[cfg(feature = "std")]
+mod threads;
+/// Without `std` there are none but the caller.
+#[cfg(not(feature = "std"))]
+#[path = "threads_none.rs"]
+mod threads;
 
 pub use dtype::{DType, Shape};
 pub use error::{Error, ErrorKind, Result};
 pub use model::Model;
+pub use plan::PlannedStep;
 pub use session::{Options, Port, Session, View};
 pub use tensor::{SharedBytes, Tensor};

@@ -9,7 +9,8 @@ use crate::dtype::{DType, Shape};
 use crate::graph::ValueId;
 use crate::kernels::Isa;
 use crate::model::Model;
-use crate::plan::{ALIGNMENT, Channels, Place, Plan};
+use crate::plan::{ALIGNMENT, Channels, Place, Plan, PlannedStep};
+use crate::threads::Threads;
 use crate::{Error, ErrorKind, Result};
 
 /// Elements of an input, an output or a value on its way.
@@ -39,10 +40,24 @@ impl<'a> View<'a> {
 }
 
 /// How a session computes.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// Instruction set; `None` takes `HIPFLASK_ISA` from the environment, else the best there is.
     pub isa: Option<Isa>,
+    /// Threads that share the work of an inference, the caller's with them: 1 to
+    /// [`Options::MOST_THREADS`]. More than the machine has cores are slower than as many.
+    pub threads: usize,
+}
+
+impl Options {
+    /// Most threads of a session.
+    pub const MOST_THREADS: usize = 16;
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { isa: None, threads: 1 }
+    }
 }
 
 /// An input or output: its name, type and shape, and where it lies in the arena.
@@ -73,17 +88,24 @@ pub struct Session {
     scratch: Buffer,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
+    /// None where one is all that was asked for, or no step is worth dividing.
+    threads: Option<Threads>,
 }
 
 impl Session {
-    /// Plans `model`: chooses kernels, packs weights, lays out the arena.
+    /// Plans `model`: chooses kernels, packs weights, lays out the arena, starts threads.
     pub fn new(model: &Model, options: &Options) -> Result<Self> {
         let isa = match options.isa {
             Some(isa) => isa,
             None => default_isa()?,
         };
-        let graph = model.graph();
-        let plan = Plan::new(graph, isa)?;
+        let (graph, count) = (model.graph(), options.threads);
+        if !(1..=Options::MOST_THREADS).contains(&count) {
+            let what = format!("{count} is no number from 1 to {}", Options::MOST_THREADS);
+            return Err(Error::new(ErrorKind::Input, "threads", what));
+        }
+        let plan = Plan::new(graph, isa, count)?;
+        let threads = if plan.is_divided { Some(Threads::new(count)?) } else { None };
         let port = |&id: &ValueId| {
             let value = graph.value(id);
             Port {
@@ -101,17 +123,13 @@ impl Session {
             scratch: Buffer::new(plan.scratch_bytes),
             isa,
             plan,
+            threads,
         })
     }
 
     /// Runs one inference; the answers are then in [`Session::output`].
     pub fn run(&mut self, inputs: &[View<'_>]) -> Result<()> {
-        self.set_inputs(inputs)?;
-        let (arena, scratch) = (self.arena.bytes(), self.scratch.bytes());
-        for step in &self.plan.steps {
-            step.run(arena, scratch);
-        }
-        Ok(())
+        self.run_steps(inputs, || {})
     }
 
     /// As [`Session::run`]; `observer` sees every value right after it was computed, inputs first.
@@ -128,8 +146,20 @@ impl Session {
             observe(port.value, port.place, arena, observer);
         }
         for step in &self.plan.steps {
-            step.run(arena, scratch);
+            step.run(arena, scratch, self.threads.as_mut());
             observe(step.value, step.output, arena, observer);
+        }
+        Ok(())
+    }
+
+    /// Runs one inference; `after` is called when the input is in place and after each step.
+    pub(crate) fn run_steps(&mut self, inputs: &[View<'_>], mut after: impl FnMut()) -> Result<()> {
+        self.set_inputs(inputs)?;
+        after();
+        let (arena, scratch) = (self.arena.bytes(), self.scratch.bytes());
+        for step in &self.plan.steps {
+            step.run(arena, scratch, self.threads.as_mut());
+            after();
         }
         Ok(())
     }
@@ -168,6 +198,16 @@ impl Session {
     /// The instruction set in use.
     pub fn isa(&self) -> Isa {
         self.isa
+    }
+
+    /// The steps of an inference in their order.
+    pub fn steps(&self) -> impl ExactSizeIterator<Item = PlannedStep> + '_ {
+        self.plan.steps.iter().map(|step| step.report(self.isa))
+    }
+
+    /// Threads that share the work: 1 also where no step is worth dividing.
+    pub fn threads(&self) -> usize {
+        self.threads.as_ref().map_or(1, Threads::count)
     }
 
     /// Bytes for all values of one inference.

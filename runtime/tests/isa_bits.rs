@@ -6,10 +6,10 @@ mod common;
 use hipflask_runtime::golden::Golden;
 use hipflask_runtime::graph::{Node, Op, Value, ValueId};
 use hipflask_runtime::kernels::Isa;
-use hipflask_runtime::{Model, Options, Session};
+use hipflask_runtime::{Model, Options, Session, View};
 
 fn session(model: &Model, isa: Isa) -> Session {
-    Session::new(model, &Options { isa: Some(isa) }).unwrap()
+    Session::new(model, &Options { isa: Some(isa), ..Options::default() }).unwrap()
 }
 
 fn golden(model: &Model, isa: Isa) -> Golden {
@@ -29,6 +29,25 @@ fn golden_samples_of_one_instruction_set_hold_on_all() {
         assert!(verdict.passed() && verdict.exact, "{isa}: {verdict:?}");
         assert_eq!(verdict.equal, 20);
     }
+}
+
+#[test]
+fn any_number_of_threads_gives_the_bits_of_one() {
+    let model = Model::from_graph(common::wide_int8_network()).unwrap();
+    let answer = |isa, threads| {
+        let mut session = Session::new(&model, &Options { isa: Some(isa), threads }).unwrap();
+        assert_eq!(session.threads(), threads);
+        (0..20).for_each(|_| session.run(&[View::F32(&common::wide_sample())]).unwrap());
+        session.output(0).bytes().to_vec()
+    };
+    let one = answer(Isa::Scalar, 1);
+    for isa in Isa::available() {
+        for threads in [1, 2, 3, 5, 16] {
+            assert!(answer(isa, threads) == one, "{isa}, {threads} threads");
+        }
+    }
+    let zero = Session::new(&model, &Options { threads: 0, ..Options::default() }).err();
+    assert_eq!(zero.unwrap().to_string(), "threads: 0 is no number from 1 to 16");
 }
 
 /// The outputs' bits as recorded once on x86-64: other platforms must give the same.

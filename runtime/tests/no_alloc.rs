@@ -4,21 +4,24 @@
 mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hipflask_runtime::kernels::Isa;
 use hipflask_runtime::{Model, Options, Session, View};
 
 struct Counting;
 
-thread_local! {
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+/// On all threads; this file has one test, so that nothing else allocates meanwhile.
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+fn allocations() -> usize {
+    ALLOCATIONS.load(Ordering::SeqCst)
 }
 
 // SAFETY: every call is handed to the system's allocator unchanged; counting touches no memory of it.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|n| n.set(n.get() + 1));
+        ALLOCATIONS.fetch_add(1, Ordering::SeqCst);
         // SAFETY: the caller's contract is the system allocator's.
         unsafe { System.alloc(layout) }
     }
@@ -33,20 +36,27 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 #[test]
-fn running_allocates_nothing_on_any_instruction_set() {
-    for (name, graph) in [("int8", common::int8_network()), ("float", common::float_network())] {
+fn running_allocates_nothing_on_any_instruction_set_and_number_of_threads() {
+    let networks = [
+        ("int8", common::int8_network(), common::sample(1)),
+        ("float", common::float_network(), common::sample(1)),
+        ("wide", common::wide_int8_network(), common::wide_sample()),
+    ];
+    for (name, graph, input) in networks {
         let model = Model::from_graph(graph).unwrap();
-        for isa in Isa::available() {
-            let mut session = Session::new(&model, &Options { isa: Some(isa) }).unwrap();
-            let input = common::sample(1);
-            let before = ALLOCATIONS.with(Cell::get);
-            for _ in 0..3 {
-                session.run(&[View::F32(&input)]).unwrap();
-            }
-            assert_eq!(ALLOCATIONS.with(Cell::get) - before, 0, "{name} on {isa}");
+        for (isa, threads) in Isa::available().flat_map(|isa| [(isa, 1), (isa, 2)]) {
+            let options = Options { isa: Some(isa), threads };
+            let mut session = Session::new(&model, &options).unwrap();
+            assert_eq!(session.threads(), if name == "wide" { threads } else { 1 });
+            let mut runs = || (0..3).for_each(|_| session.run(&[View::F32(&input)]).unwrap());
+            // A worker may still be starting in the first ones.
+            runs();
+            let before = allocations();
+            runs();
+            assert_eq!(allocations() - before, 0, "{name} on {isa}, {threads} threads");
         }
     }
-    let before = ALLOCATIONS.with(Cell::get);
+    let before = allocations();
     drop(std::hint::black_box(vec![1_u8; 10]));
-    assert_eq!(ALLOCATIONS.with(Cell::get) - before, 1, "the counter counts");
+    assert_eq!(allocations() - before, 1, "the counter counts");
 }

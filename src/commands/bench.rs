@@ -1,10 +1,11 @@
-//! `bench`: latency of single inferences, of each layer, and memory.
+//! `bench`: latency of single inferences, of each step, and memory.
 
 use std::io::Write;
 use std::time::Instant;
 
 use anyhow::Result;
-use hipflask_runtime::{Model, Options, Session, View};
+use hipflask_runtime::profile::Profile;
+use hipflask_runtime::{Options, Session, View};
 use serde::Serialize;
 
 use super::print_json;
@@ -13,7 +14,7 @@ use crate::open;
 use crate::outcome::Outcome;
 use crate::report::model::Latency;
 
-/// Most inferences whose layers are timed: the times of all are kept for their medians.
+/// Most inferences whose steps are timed: the times of all are kept for their medians.
 const MOST_PROFILED: usize = 1000;
 
 #[derive(Serialize)]
@@ -28,24 +29,14 @@ struct Bench {
     /// Highest resident memory of this process so far; not on every system.
     peak_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    layers: Option<Vec<LayerTime>>,
-}
-
-#[derive(Serialize)]
-struct LayerTime {
-    name: String,
-    op: &'static str,
-    macs: u64,
-    /// Median.
-    p50_us: f64,
-    /// Of the sum of all layers' medians, from 0 to 1.
-    share: f64,
+    profile: Option<Profile>,
 }
 
 /// Runs the command.
 pub fn run(args: &BenchArgs, common: &Common, out: &mut dyn Write) -> Result<Outcome> {
     let model = open::model(&args.model)?;
-    let mut session = Session::new(&model, &Options::default())?;
+    let options = Options { threads: args.threads, ..Options::default() };
+    let mut session = Session::new(&model, &options)?;
     // The time depends on the shapes, not on the values.
     let elements = session.inputs().first().map_or(0, |port| port.shape.elements());
     let input = vec![0.5; elements];
@@ -59,8 +50,8 @@ pub fn run(args: &BenchArgs, common: &Common, out: &mut dyn Write) -> Result<Out
         session.predict(&input)?;
         times.push(start.elapsed().as_secs_f64() * 1e6);
     }
-    let layers = if args.profile {
-        Some(profile(&model, &mut session, &input, runs.min(MOST_PROFILED))?)
+    let profile = if args.profile {
+        Some(session.profile(&[View::F32(&input)], runs.min(MOST_PROFILED))?)
     } else {
         None
     };
@@ -68,12 +59,12 @@ pub fn run(args: &BenchArgs, common: &Common, out: &mut dyn Write) -> Result<Out
         file: args.model.display().to_string(),
         latency_us: Latency::of(times),
         isa: session.isa().name(),
-        threads: 1,
+        threads: session.threads(),
         macs: model.graph().macs(),
         arena_bytes: session.arena_bytes(),
         scratch_bytes: session.scratch_bytes(),
         peak_bytes: peak_bytes(),
-        layers,
+        profile,
     };
     if common.json {
         print_json(out, &bench)?;
@@ -81,41 +72,6 @@ pub fn run(args: &BenchArgs, common: &Common, out: &mut dyn Write) -> Result<Out
         table(&bench, out)?;
     }
     Ok(Outcome::Done)
-}
-
-/// Median time of each layer: what passed between the ends of the one before it and its own.
-fn profile(
-    model: &Model,
-    session: &mut Session,
-    input: &[f32],
-    runs: usize,
-) -> Result<Vec<LayerTime>> {
-    let graph = model.graph();
-    let inputs = graph.inputs.len();
-    let mut times: Vec<Vec<f64>> = vec![Vec::with_capacity(runs); graph.nodes.len()];
-    for _ in 0..runs {
-        let mut seen = 0;
-        let mut last = Instant::now();
-        session.run_observed(&[View::F32(input)], &mut |_, _| {
-            let now = Instant::now();
-            // Inputs come first, then one value a node in their order.
-            if let Some(times) = usize::checked_sub(seen, inputs).and_then(|i| times.get_mut(i)) {
-                times.push((now - last).as_secs_f64() * 1e6);
-            }
-            seen += 1;
-            last = Instant::now();
-        })?;
-    }
-    let medians: Vec<f64> = times.into_iter().map(|times| Latency::of(times).p50).collect();
-    let total: f64 = medians.iter().sum();
-    let layers = graph.nodes.iter().zip(medians).map(|(node, p50_us)| LayerTime {
-        name: node.name.clone(),
-        op: node.op.name(),
-        macs: graph.node_macs(node),
-        p50_us,
-        share: if total > 0.0 { p50_us / total } else { 0.0 },
-    });
-    Ok(layers.collect())
 }
 
 /// `VmHWM` of `/proc/self/status`, in bytes (proc_pid_status(5)); `None` where there is none.
@@ -130,7 +86,9 @@ fn parse_peak(status: &str) -> Option<u64> {
 
 fn table(bench: &Bench, out: &mut dyn Write) -> std::io::Result<()> {
     let Latency { p50, p90, p99, runs } = bench.latency_us;
-    writeln!(out, "{}: {runs} inferences on {}, {} thread", bench.file, bench.isa, bench.threads)?;
+    let threads = if bench.threads == 1 { "thread" } else { "threads" };
+    let Bench { file, isa, threads: count, .. } = bench;
+    writeln!(out, "{file}: {runs} inferences on {isa}, {count} {threads}")?;
     writeln!(out, "latency    p50 {p50:.1} µs, p90 {p90:.1} µs, p99 {p99:.1} µs")?;
     let per_second = if p50 > 0.0 { bench.macs as f64 / p50 / 1e3 } else { 0.0 };
     writeln!(out, "work       {} MACs, {per_second:.2} GMAC/s at p50", bench.macs)?;
@@ -142,19 +100,43 @@ fn table(bench: &Bench, out: &mut dyn Write) -> std::io::Result<()> {
     if let Some(peak) = bench.peak_bytes {
         writeln!(out, "           peak of this process {peak} bytes")?;
     }
-    let Some(layers) = &bench.layers else { return Ok(()) };
-    let names = layers.iter().map(|layer| layer.name.chars().count());
-    let width = names.max().unwrap_or(0).max("layer".len());
+    match &bench.profile {
+        Some(profile) => steps(profile, out),
+        None => Ok(()),
+    }
+}
+
+/// A line for each step.
+fn steps(profile: &Profile, out: &mut dyn Write) -> std::io::Result<()> {
+    let Profile { peak, runs, steps, .. } = profile;
     writeln!(
         out,
-        "\n{:<width$}  {:<16}{:>12}{:>10}{:>9}",
-        "layer", "operation", "MACs", "p50 µs", "share"
+        "\none core   at most {:.1} GMAC/s in int8, {:.1} in f32, measured now\n",
+        peak.int8_gmacs, peak.f32_gmacs
     )?;
-    for LayerTime { name, op, macs, p50_us, share } in layers {
-        let share = share * 100.0;
-        writeln!(out, "{name:<width$}  {op:<16}{macs:>12}{p50_us:>10.2}{share:>7.1} %")?;
+    let names = steps.iter().map(|time| time.step.name.chars().count());
+    let width = names.max().unwrap_or(0).max("step".len());
+    writeln!(
+        out,
+        "{:<width$}  {:<28}{:>12}{:>10}{:>10}{:>9}{:>9}{:>9}",
+        "step", "kernel", "MACs", "min µs", "p50 µs", "share", "GMAC/s", "of peak"
+    )?;
+    for time in steps {
+        let dash = || "-".to_string();
+        writeln!(
+            out,
+            "{:<width$}  {:<28}{:>12}{:>10.2}{:>10.2}{:>7.1} %{:>9}{:>9}",
+            time.step.name,
+            time.step.kernel,
+            time.step.macs,
+            time.fastest_us,
+            time.p50_us,
+            time.share * 100.0,
+            time.gmacs.map_or_else(dash, |gmacs| format!("{gmacs:.1}")),
+            time.of_peak.map_or_else(dash, |share| format!("{:.0} %", share * 100.0)),
+        )?;
     }
-    Ok(())
+    writeln!(out, "\n{runs} inferences timed step by step; GMAC/s and share of the peak at min")
 }
 
 #[cfg(test)]

@@ -39,7 +39,8 @@ struct Class {
 /// Runs the command.
 pub fn run(args: &PredictArgs, common: &Common, out: &mut dyn Write) -> Result<Outcome> {
     let model = open::model(&args.model)?;
-    let mut session = Session::new(&model, &Options::default())?;
+    let options = Options { threads: args.threads, ..Options::default() };
+    let mut session = Session::new(&model, &options)?;
     let name = args.model.display().to_string();
     let preprocess = model.preprocess().with_context(|| {
         format!(

@@ -13,6 +13,8 @@ fn usage_and_input_errors_end_with_2_and_one_sentence() {
         &["predict", "model"],
         &["inspect", "-q", "-v", "m"],
         &["bench", "m", "--runs", "0"],
+        &["bench", "m", "--threads", "0"],
+        &["predict", "m", "x.pgm", "--threads", "17"],
         &["inspect", "m", "--dot", "--json"],
     ] {
         let output = workdir.run(args);

@@ -45,7 +45,8 @@ fn main() {
 
 /// Measures all instruction sets in turns and prints a line for each.
 fn compare(name: &str, model: &Model) {
-    let session = |isa| Session::new(model, &Options { isa: Some(isa) }).unwrap();
+    let session =
+        |isa| Session::new(model, &Options { isa: Some(isa), ..Options::default() }).unwrap();
     let mut sessions: Vec<Session> = match Isa::from_env().unwrap() {
         Some(isa) => vec![session(isa)],
         None => Isa::available().map(session).collect(),
@@ -96,7 +97,7 @@ fn compare(name: &str, model: &Model) {
 
 /// Prints the fastest time of each layer on the best instruction set.
 fn profile(model: &Model) {
-    let mut session = Session::new(model, &Options { isa: None }).unwrap();
+    let mut session = Session::new(model, &Options::default()).unwrap();
     let input = vec![3_i8; session.inputs()[0].shape.elements()];
     let graph = model.graph();
     let mut fastest = vec![f64::INFINITY; graph.values.len()];

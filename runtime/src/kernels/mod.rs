@@ -17,6 +17,8 @@ mod gemm;
 mod image;
 mod isa;
 pub mod math;
+#[cfg(feature = "std")]
+mod peak;
 mod pool;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod simd128;
@@ -32,4 +34,6 @@ pub use elementwise::{
 };
 pub use image::{Image, Margin};
 pub use isa::Isa;
+#[cfg(feature = "std")]
+pub use peak::Peak;
 pub use pool::{AvgPoolI8, PoolShape, avg_pool_f32, max_pool_f32, max_pool_i8};

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use super::elementwise::Elementwise;
 use super::place::{Place, split};
 use crate::kernels::{self, AvgPoolI8, ConvF32, ConvI8, Isa, PoolShape, RescaleI8};
+use crate::threads::Threads;
 
 /// What an input gives to a joined value.
 pub(crate) struct Part {
@@ -109,6 +110,31 @@ impl Kernel {
                 let (x_bytes, y_bytes) = (inputs[0].image_bytes(), output.image_bytes());
                 self.run_dense(&x[..x_bytes], &mut y[..y_bytes]);
             }
+        }
+    }
+
+    /// How many of so many threads are worth waking for it.
+    pub(super) fn parts(&self, isa: Isa, threads: usize) -> usize {
+        match self {
+            Self::ConvI8(conv) => conv.parts(isa, threads),
+            Self::ConvF32(conv) => conv.parts(isa, threads),
+            _ => 1,
+        }
+    }
+
+    /// As [`Kernel::run`] of a kernel with more than one of [`Kernel::parts`].
+    pub(super) fn run_divided(
+        &self,
+        arena: &mut [u8],
+        (x, y): (Place, Place),
+        scratch: &mut [u8],
+        threads: &mut Threads,
+    ) {
+        let (y, [x]) = split(arena, y, [x]);
+        match self {
+            Self::ConvI8(conv) => conv.run_divided(i8s(x), i8s_mut(y), scratch, threads),
+            Self::ConvF32(conv) => conv.run_divided(f32s(x), f32s_mut(y), scratch, threads),
+            _ => unreachable!("only convolutions are divided"),
         }
     }
 

@@ -5,6 +5,7 @@ mod elementwise;
 mod kernel;
 mod lifetime;
 mod place;
+mod report;
 mod select;
 
 use alloc::vec::Vec;
@@ -12,11 +13,14 @@ use alloc::vec::Vec;
 use crate::Result;
 use crate::graph::{Graph, ValueId};
 use crate::kernels::Isa;
+use crate::threads::Threads;
 
 pub(crate) use arena::ALIGNMENT;
 use kernel::Kernel;
 pub(crate) use place::{Channels, Place};
 use place::{Lay, Slot};
+use report::About;
+pub use report::PlannedStep;
 
 /// One node, ready to run.
 pub(crate) struct Step {
@@ -24,13 +28,31 @@ pub(crate) struct Step {
     pub(crate) inputs: Vec<Place>,
     pub(crate) output: Place,
     pub(crate) value: ValueId,
+    /// Parts that threads compute; 1 where it is not worth dividing.
+    parts: usize,
+    about: About,
 }
 
 impl Step {
     /// Computes the output's place from the inputs' places.
-    pub(crate) fn run(&self, arena: &mut [u8], scratch: &mut [u8]) {
-        self.kernel.run(arena, &self.inputs, self.output, scratch);
+    ///
+    /// `threads` share it where it was planned to be divided.
+    pub(crate) fn run(&self, arena: &mut [u8], scratch: &mut [u8], threads: Option<&mut Threads>) {
+        match threads.filter(|_| self.parts > 1) {
+            Some(threads) => {
+                self.kernel.run_divided(arena, (self.inputs[0], self.output), scratch, threads);
+            }
+            None => self.kernel.run(arena, &self.inputs, self.output, scratch),
+        }
         self.output.fill_margin(arena);
+    }
+
+    /// Working memory of one run: for each part its own, at a multiple of [`ALIGNMENT`].
+    fn scratch_bytes(&self) -> usize {
+        match self.parts {
+            1 => self.kernel.scratch_bytes(),
+            parts => parts * self.kernel.scratch_bytes().next_multiple_of(ALIGNMENT),
+        }
     }
 }
 
@@ -43,11 +65,13 @@ pub(crate) struct Plan {
     pub(crate) arena_bytes: usize,
     /// Bytes of working memory that the neediest kernel wants.
     pub(crate) scratch_bytes: usize,
+    /// Whether threads share any of the steps.
+    pub(crate) is_divided: bool,
 }
 
 impl Plan {
-    /// Plans a checked graph in the device's layout.
-    pub(crate) fn new(graph: &Graph, isa: Isa) -> Result<Self> {
+    /// Plans a checked graph in the device's layout for so many threads.
+    pub(crate) fn new(graph: &Graph, isa: Isa, threads: usize) -> Result<Self> {
         let lays = place::lays(graph, isa);
         let sizes = lays.iter().zip(&graph.values);
         let mut bytes: Vec<usize> =
@@ -70,13 +94,16 @@ impl Plan {
         };
         let places: Vec<Place> = (0..graph.values.len()).map(place).collect();
         let steps = graph.nodes.iter().zip(kernels).map(|(node, kernel)| Step {
+            parts: kernel.parts(isa, threads),
             kernel,
             inputs: node.inputs.iter().map(|id| places[id.0]).collect(),
             output: places[node.output.0],
             value: node.output,
+            about: About::new(graph, node),
         });
         let steps: Vec<Step> = steps.collect();
-        let scratch_bytes = steps.iter().map(|s| s.kernel.scratch_bytes()).max().unwrap_or(0);
-        Ok(Self { steps, places, arena_bytes, scratch_bytes })
+        let scratch_bytes = steps.iter().map(Step::scratch_bytes).max().unwrap_or(0);
+        let is_divided = steps.iter().any(|step| step.parts > 1);
+        Ok(Self { steps, places, arena_bytes, scratch_bytes, is_divided })
     }
 }

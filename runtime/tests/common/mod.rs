@@ -147,6 +147,35 @@ pub(crate) fn int8_joined_network() -> Graph {
     b.finish(&[out]).unwrap()
 }
 
+/// An image that is large enough for several threads, `[40, 40, 16]`.
+pub(crate) fn wide_sample() -> Vec<f32> {
+    (0..40 * 40 * 16).map(|i| ((i * 7919) % 211) as f32 / 105.0 - 1.0).collect()
+}
+
+/// Convolutions whose rows several threads divide: 3×3 over 16 channels, depthwise with a stride.
+pub(crate) fn wide_int8_network() -> Graph {
+    let q = |scale, zero_point| QuantParams { scale, zero_point };
+    let (q0, q1, q2) = (q(1.0 / 127.0, 0), q(0.05, -20), q(0.04, 3));
+    let mut b = GraphBuilder::new("wide", Layout::Nhwc);
+    let x = b.input("input", [1, 40, 40, 16]);
+    let x = b.node_as("quantize", Op::Quantize, &[x], [], Some(q0)).unwrap();
+    let conv = |stride, groups| Op::Conv2d {
+        stride: [stride; 2],
+        padding: [1; 4],
+        dilation: [1, 1],
+        groups,
+    };
+    let w = int8_layer(&[24, 3, 3, 16], 1, q0, q1);
+    let x = b.node_as("conv", conv(1, 1), &[x], w, Some(q1)).unwrap();
+    b.fuse(Some(Activation::Relu));
+    let w = int8_layer(&[24, 3, 3, 1], 2, q1, q2);
+    let x = b.node_as("depthwise", conv(2, 24), &[x], w, Some(q2)).unwrap();
+    let w = int8_layer(&[10, 3, 3, 24], 3, q2, q1);
+    let x = b.node_as("last", conv(1, 1), &[x], w, Some(q1)).unwrap();
+    let out = b.node("dequantize", Op::Dequantize, &[x], []).unwrap();
+    b.finish(&[out]).unwrap()
+}
+
 /// Convolution, unfolded batch norm, global pool, linear, in PyTorch's layout.
 pub(crate) fn float_network() -> Graph {
     let numbers = |shape: &[usize], seed| {

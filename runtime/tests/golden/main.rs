@@ -23,7 +23,7 @@ fn path(name: &str, kind: &str) -> PathBuf {
 }
 
 fn session(model: &Model, isa: Isa) -> Session {
-    Session::new(model, &Options { isa: Some(isa) }).unwrap()
+    Session::new(model, &Options { isa: Some(isa), ..Options::default() }).unwrap()
 }
 
 #[test]

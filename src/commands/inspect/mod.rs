@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use hipflask_runtime::format::Card;
 use hipflask_runtime::input::Preprocess;
-use hipflask_runtime::{DType, Model, Options, Session, Shape};
+use hipflask_runtime::{DType, Model, Options, PlannedStep, Session, Shape};
 use serde::Serialize;
 
 use super::print_json;
@@ -27,6 +27,8 @@ struct Inspection {
     input: Vec<Shape>,
     output: Vec<Shape>,
     layers: Vec<Layer>,
+    /// How and where the layers are computed here.
+    plan: Vec<PlannedStep>,
     parameters: usize,
     macs: u64,
     weight_bytes: usize,
@@ -114,6 +116,7 @@ fn inspect(path: &Path, model: &Model) -> Result<Inspection> {
         input: session.inputs().iter().map(|port| port.shape.clone()).collect(),
         output: session.outputs().iter().map(|port| port.shape.clone()).collect(),
         layers: layers.collect(),
+        plan: session.steps().collect(),
         parameters: graph.parameters(),
         macs: graph.macs(),
         weight_bytes: graph.weight_bytes(),

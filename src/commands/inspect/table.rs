@@ -2,12 +2,12 @@
 
 use std::io::{Result, Write};
 
-use hipflask_runtime::Shape;
 use hipflask_runtime::format::Card;
+use hipflask_runtime::{PlannedStep, Shape};
 
 use super::Inspection;
 
-/// Writes layers, totals and card.
+/// Writes layers, plan, totals and card.
 pub(super) fn write(model: &Inspection, out: &mut dyn Write) -> Result<()> {
     writeln!(
         out,
@@ -40,11 +40,36 @@ pub(super) fn write(model: &Inspection, out: &mut dyn Write) -> Result<()> {
         )?;
     }
     writeln!(out)?;
+    plan(&model.plan, width, out)?;
+    writeln!(out)?;
     for (name, value) in totals(model) {
         writeln!(out, "{name:<14}{value:>14}")?;
     }
     writeln!(out, "{:<14}{:>14}", "kernels", model.isa)?;
     card(&model.card, out)
+}
+
+/// How each step is computed, what it moves, and where its output lies.
+fn plan(steps: &[PlannedStep], width: usize, out: &mut dyn Write) -> Result<()> {
+    writeln!(
+        out,
+        "{:<width$}  {:<28}{:>12}{:>14}{:>12}{:>12}{:>10}",
+        "step", "kernel", "bytes read", "written", "arena from", "to", "scratch"
+    )?;
+    for step in steps {
+        writeln!(
+            out,
+            "{:<width$}  {:<28}{:>12}{:>14}{:>12}{:>12}{:>10}",
+            step.name,
+            step.kernel,
+            step.bytes_read,
+            step.bytes_written,
+            step.offset,
+            step.offset + step.bytes,
+            step.scratch_bytes
+        )?;
+    }
+    Ok(())
 }
 
 /// Name and value of each total.

@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 use std::io::Write;
 
-use hipflask_runtime::Result;
+use hipflask_runtime::{PlannedStep, Result};
 use serde::Serialize;
 
-use crate::{Outcome, open, print, to_json};
+use crate::{Flags, Outcome, open, print, to_json};
 
 #[derive(Serialize)]
 struct Info<'a> {
@@ -19,10 +19,11 @@ struct Info<'a> {
     scratch_bytes: usize,
     isa: &'a str,
     labels: &'a [String],
+    steps: Vec<PlannedStep>,
 }
 
-pub(crate) fn run(path: &str, json: bool, out: &mut dyn Write) -> Result<Outcome> {
-    let (model, session) = open(path)?;
+pub(crate) fn run(path: &str, flags: Flags, out: &mut dyn Write) -> Result<Outcome> {
+    let (model, session) = open(path, flags)?;
     let graph = model.graph();
     let info = Info {
         name: &graph.name,
@@ -34,20 +35,27 @@ pub(crate) fn run(path: &str, json: bool, out: &mut dyn Write) -> Result<Outcome
         scratch_bytes: session.scratch_bytes(),
         isa: session.isa().name(),
         labels: &model.card().labels,
+        steps: session.steps().collect(),
     };
-    if json {
+    if flags.json {
         return print(out, &to_json(&info));
     }
-    let mut text = String::new();
-    for node in &graph.nodes {
-        let value = graph.value(node.output);
+    let mut text = format!(
+        "{:<24} {:<26} {:>11} {:>9} {:>9} {:>9} {:>9} {:>9}\n",
+        "step", "kernel", "MACs", "read", "written", "at", "buffer", "scratch"
+    );
+    for step in &info.steps {
         let _ = writeln!(
             text,
-            "{:<24} {:<16} {:<4} {}",
-            node.name,
-            node.op.name(),
-            value.dtype,
-            value.shape
+            "{:<24} {:<26} {:>11} {:>9} {:>9} {:>9} {:>9} {:>9}",
+            step.name,
+            step.kernel,
+            step.macs,
+            step.bytes_read,
+            step.bytes_written,
+            step.offset,
+            step.bytes,
+            step.scratch_bytes
         );
     }
     let _ = writeln!(

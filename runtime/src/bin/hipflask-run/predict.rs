@@ -9,7 +9,7 @@ use hipflask_runtime::input::image;
 use hipflask_runtime::{Error, ErrorKind, Result};
 use serde::Serialize;
 
-use crate::{Outcome, open, print, to_json};
+use crate::{Flags, Outcome, open, print, to_json};
 
 /// Classes printed for a file.
 const TOP: usize = 3;
@@ -27,8 +27,13 @@ struct Class {
     score: f32,
 }
 
-pub(crate) fn run(path: &str, files: &[&str], json: bool, out: &mut dyn Write) -> Result<Outcome> {
-    let (model, mut session) = open(path)?;
+pub(crate) fn run(
+    path: &str,
+    files: &[&str],
+    flags: Flags,
+    out: &mut dyn Write,
+) -> Result<Outcome> {
+    let (model, mut session) = open(path, flags)?;
     let shape = &session.inputs()[0].shape;
     let size = Layout::Nhwc.image(shape).unwrap_or([1, 1, shape.elements()]);
     let preprocess = model.preprocess().ok_or_else(|| {
@@ -48,7 +53,7 @@ pub(crate) fn run(path: &str, files: &[&str], json: bool, out: &mut dyn Write) -
         let top =
             top.map(|&class| Class { index: class, label: label(class), score: scores[class] });
         let prediction = Prediction { file: file.into(), top: top.collect() };
-        if json {
+        if flags.json {
             print(out, &to_json(&prediction))?;
             continue;
         }

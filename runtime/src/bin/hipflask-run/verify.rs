@@ -6,15 +6,15 @@ use std::path::Path;
 use hipflask_runtime::Result;
 use hipflask_runtime::golden::Golden;
 
-use crate::{Outcome, open, print, to_json};
+use crate::{Flags, Outcome, open, print, to_json};
 
-pub(crate) fn run(path: &str, golden: &str, json: bool, out: &mut dyn Write) -> Result<Outcome> {
-    let (model, mut session) = open(path)?;
+pub(crate) fn run(path: &str, golden: &str, flags: Flags, out: &mut dyn Write) -> Result<Outcome> {
+    let (model, mut session) = open(path, flags)?;
     let bytes = hipflask_runtime::file::open(Path::new(golden))?;
     let golden = Golden::from_bytes((*bytes).as_ref()).map_err(|e| e.in_file(golden))?;
     let verdict = golden.verify(&model, &mut session)?;
     let passed = verdict.passed();
-    if json {
+    if flags.json {
         print(out, &to_json(&verdict))?;
     } else {
         let promise = if verdict.exact { "bits equal" } else { "within tolerance" };

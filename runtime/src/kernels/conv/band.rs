@@ -5,6 +5,7 @@
 //! kernels know no borders and no patch is gathered twice (compare Dukhan 2019, indirect GEMM).
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::{ConvShape, PlacedConv};
 use crate::kernels::image::Image;
@@ -60,10 +61,10 @@ impl Bands {
         self.shape.reach(0, self.rows) * self.line()
     }
 
-    /// The first output row of each band and how many it has.
-    pub(super) fn each(&self) -> impl Iterator<Item = (usize, usize)> {
-        let (rows, all) = (self.rows, self.shape.out_h);
-        (0..all).step_by(rows).map(move |first| (first, rows.min(all - first)))
+    /// The first output row of each band of `rows` and how many it has.
+    pub(super) fn each(&self, rows: Range<usize>) -> impl Iterator<Item = (usize, usize)> {
+        let (end, most) = (rows.end, self.rows);
+        rows.step_by(most).map(move |first| (first, most.min(end - first)))
     }
 
     /// Output rows of a whole band.

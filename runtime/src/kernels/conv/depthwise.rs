@@ -1,6 +1,7 @@
 //! Depthwise convolution: channels side by side, rows of the output from bands of the input.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::band::Bands;
 use super::{ConvShape, PlacedConv};
@@ -94,6 +95,11 @@ impl<T: Arithmetic> DepthwiseConv<T> {
         }
     }
 
+    /// Whether neighbouring pixels fill a block together.
+    pub(super) fn is_folded(&self) -> bool {
+        self.fold > 1
+    }
+
     /// What the last block of the last pixel reads past a band.
     fn past(&self) -> usize {
         self.fold * self.shape.out_c + self.kernel.block
@@ -109,10 +115,18 @@ impl<T: Arithmetic> DepthwiseConv<T> {
         if self.in_place { 0 } else { (self.bands.len() + self.past()) * size_of::<T::Value>() }
     }
 
-    pub(super) fn run(&self, x: &[T::Value], y: &mut [T::Value], scratch: &mut [u8]) {
+    /// Computes output rows; `y` begins at the first pixel of the first one.
+    pub(super) fn run(
+        &self,
+        output_rows: Range<usize>,
+        x: &[T::Value],
+        y: &mut [T::Value],
+        scratch: &mut [u8],
+    ) {
+        let start = output_rows.start;
         let ConvShape { out_c, stride, .. } = self.shape;
         let band: &mut [T::Value] = super::elements(scratch);
-        for (first, rows) in self.bands.each() {
+        for (first, rows) in self.bands.each(output_rows) {
             let x = if self.in_place {
                 self.bands.view(first, x)
             } else {
@@ -127,7 +141,7 @@ impl<T: Arithmetic> DepthwiseConv<T> {
                 channels: self.fold * out_c,
                 weight: &self.weight,
                 epilogue: &self.epilogue,
-                y: &mut y[self.y.origin() + first * self.y.line()..],
+                y: &mut y[(first - start) * self.y.line()..],
                 rows,
                 y_row: self.y.row(),
                 y_line: self.y.line(),

@@ -4,6 +4,7 @@
 //! there is no im2col; tiles run across image rows.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::band::Bands;
 use super::{ConvShape, PlacedConv};
@@ -85,6 +86,11 @@ impl<T: Arithmetic> MatrixConv<T> {
         }
     }
 
+    /// Channels in a panel of the tile.
+    pub(super) fn panel(&self) -> usize {
+        self.gemm.panel()
+    }
+
     /// Bytes of scratch.
     pub(super) fn scratch_len(&self) -> usize {
         if self.in_place { 0 } else { self.band_len * size_of::<T::Value>() }
@@ -95,10 +101,18 @@ impl<T: Arithmetic> MatrixConv<T> {
         self.x_len
     }
 
-    pub(super) fn run(&self, x: &[T::Value], y: &mut [T::Value], scratch: &mut [u8]) {
+    /// Computes output rows; `y` begins at the first pixel of the first one.
+    pub(super) fn run(
+        &self,
+        output_rows: Range<usize>,
+        x: &[T::Value],
+        y: &mut [T::Value],
+        scratch: &mut [u8],
+    ) {
+        let start = output_rows.start;
         let ConvShape { groups, in_c, out_w, out_c, .. } = self.shape;
         let band: &mut [T::Value] = super::elements(scratch);
-        for (first, rows) in self.bands.each() {
+        for (first, rows) in self.bands.each(output_rows) {
             let band = if self.in_place {
                 self.bands.view(first, x)
             } else {
@@ -115,7 +129,7 @@ impl<T: Arithmetic> MatrixConv<T> {
                     segments: &self.segments,
                     groups: &self.groups,
                 };
-                let place = self.y.origin() + first * self.y.line() + self.channel;
+                let place = (first - start) * self.y.line() + self.channel;
                 let place = place + group * (out_c / groups);
                 let places = &self.places[..rows * out_w];
                 self.gemm.run(group, left, (&mut y[place..], places));

@@ -2,6 +2,7 @@
 
 mod band;
 mod depthwise;
+mod divide;
 mod matrix;
 mod shape;
 #[cfg(test)]
@@ -13,12 +14,17 @@ use depthwise::{DepthwiseConv, fold, reads_images};
 use matrix::MatrixConv;
 pub use shape::{ConvShape, PlacedConv};
 
+use alloc::format;
+use alloc::string::String;
+use core::ops::Range;
+
 use super::Isa;
 use super::gemm::Arithmetic;
 use super::gemm::float::{BiasClamp, Float};
 use super::gemm::int8::{Int8, Requantize, Rows};
 use super::image::Margin;
 use crate::quant::Output;
+use crate::threads::Threads;
 
 /// How a convolution is computed.
 enum Strategy<T: Arithmetic> {
@@ -41,7 +47,17 @@ impl<T: Arithmetic> Strategy<T> {
         }
     }
 
-    fn run(&self, x: &[T::Value], y: &mut [T::Value], scratch: &mut [u8]) {
+    /// Its name without the instruction set.
+    fn name(&self) -> String {
+        match self {
+            Self::Matrix(conv) => format!("gemm-{}", conv.panel()),
+            Self::Depthwise(conv) if conv.is_folded() => "depthwise-folded".into(),
+            Self::Depthwise(_) => "depthwise".into(),
+        }
+    }
+
+    /// Computes output rows; `y` begins at the first pixel of the first one.
+    fn run(&self, rows: Range<usize>, x: &[T::Value], y: &mut [T::Value], scratch: &mut [u8]) {
         let (needed, given) = (self.scratch_len(), scratch.len());
         assert!(given >= needed, "conv: needs {needed} bytes of scratch, has {given}");
         let scratch = &mut scratch[..needed];
@@ -51,8 +67,8 @@ impl<T: Arithmetic> Strategy<T> {
             "conv: scratch at {at:#x} does not begin at a multiple of 64 bytes"
         );
         match self {
-            Self::Matrix(conv) => conv.run(x, y, scratch),
-            Self::Depthwise(conv) => conv.run(x, y, scratch),
+            Self::Matrix(conv) => conv.run(rows, x, y, scratch),
+            Self::Depthwise(conv) => conv.run(rows, x, y, scratch),
         }
     }
 }
@@ -89,15 +105,25 @@ fn run<T: Arithmetic>(
     y: &mut [T::Value],
     scratch: &mut [u8],
 ) {
+    assert_lengths((conv, strategy), x, y);
+    strategy.run(0..conv.shape.out_h, x, &mut y[conv.y_image().origin()..], scratch);
+}
+
+/// Panics when a buffer is too short.
+fn assert_lengths<T: Arithmetic>(
+    (conv, strategy): (&PlacedConv, &Strategy<T>),
+    x: &[T::Value],
+    y: &[T::Value],
+) {
     let (wanted, shape) = (strategy.x_len(), conv.shape);
     assert!(x.len() >= wanted, "conv: input of {} for {wanted}, {shape:?}", x.len());
     let wanted = conv.y_image().len();
     assert!(y.len() >= wanted, "conv: output of {} for {wanted}, {shape:?}", y.len());
-    strategy.run(x, y, scratch);
 }
 
 /// An int8 convolution, packed for one instruction set: the same bits on all of them.
 pub struct ConvI8 {
+    isa: Isa,
     conv: PlacedConv,
     strategy: Strategy<Int8>,
 }
@@ -140,7 +166,12 @@ impl ConvI8 {
             let epilogue = Requantize::new(isa, rows, output, n, tile.lanes);
             Strategy::Matrix(MatrixConv::new(&conv, tile, weight, epilogue, zero))
         };
-        Self { conv, strategy }
+        Self { isa, conv, strategy }
+    }
+
+    /// `{isa}-{strategy}`, for reports.
+    pub(crate) fn name(&self) -> String {
+        format!("{}-{}", self.isa, self.strategy.name())
     }
 
     /// Bytes of scratch that [`run`](Self::run) needs.
@@ -162,10 +193,28 @@ impl ConvI8 {
     pub fn run(&self, x: &[i8], y: &mut [i8], scratch: &mut [u8]) {
         run((&self.conv, &self.strategy), x, y, scratch);
     }
+
+    /// How many of `threads` are worth waking for it, on a CPU that computes with `isa`.
+    pub(crate) fn parts(&self, isa: Isa, threads: usize) -> usize {
+        divide::parts(&self.conv.shape, isa, threads)
+    }
+
+    /// As [`run`](Self::run) on all threads: the same bits. Each has its own
+    /// [`scratch_len`](Self::scratch_len) bytes, rounded up to a multiple of 64.
+    pub(crate) fn run_divided(
+        &self,
+        x: &[i8],
+        y: &mut [i8],
+        scratch: &mut [u8],
+        threads: &mut Threads,
+    ) {
+        divide::run((&self.conv, &self.strategy), (x, y), scratch, threads);
+    }
 }
 
 /// An f32 convolution, packed for one instruction set; these differ by rounding.
 pub struct ConvF32 {
+    isa: Isa,
     conv: PlacedConv,
     strategy: Strategy<Float>,
 }
@@ -198,7 +247,12 @@ impl ConvF32 {
             let epilogue = BiasClamp::new(bias, range, shape.out_c / shape.groups, tile.lanes);
             Strategy::Matrix(MatrixConv::new(&conv, tile, weight, epilogue, 0.0))
         };
-        Self { conv, strategy }
+        Self { isa, conv, strategy }
+    }
+
+    /// `{isa}-{strategy}`, for reports.
+    pub(crate) fn name(&self) -> String {
+        format!("{}-{}", self.isa, self.strategy.name())
     }
 
     /// Bytes of scratch that [`run`](Self::run) needs.
@@ -219,5 +273,22 @@ impl ConvF32 {
     /// buffer is too short.
     pub fn run(&self, x: &[f32], y: &mut [f32], scratch: &mut [u8]) {
         run((&self.conv, &self.strategy), x, y, scratch);
+    }
+
+    /// How many of `threads` are worth waking for it, on a CPU that computes with `isa`.
+    pub(crate) fn parts(&self, isa: Isa, threads: usize) -> usize {
+        divide::parts(&self.conv.shape, isa, threads)
+    }
+
+    /// As [`run`](Self::run) on all threads, but for rounding. Each has its own
+    /// [`scratch_len`](Self::scratch_len) bytes, rounded up to a multiple of 64.
+    pub(crate) fn run_divided(
+        &self,
+        x: &[f32],
+        y: &mut [f32],
+        scratch: &mut [u8],
+        threads: &mut Threads,
+    ) {
+        divide::run((&self.conv, &self.strategy), (x, y), scratch, threads);
     }
 }

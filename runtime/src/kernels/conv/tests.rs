@@ -10,6 +10,7 @@ use super::{ConvF32, ConvI8, ConvShape, PlacedConv, twin};
 use crate::kernels::aligned::Aligned;
 use crate::kernels::{Isa, Margin};
 use crate::quant::Output;
+use crate::threads::Threads;
 
 /// A reproducible stream of bytes, so that large tensors need no strategy of their own.
 pub(crate) struct Noise(pub(crate) u64);
@@ -197,6 +198,44 @@ fn check_float(Case { shape, seed, .. }: &Case) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// Several threads write what one does, in int8 to the bit, and no margin. f32 tiles take the last
+/// pixels of their part in another order.
+fn check_threads(Case { shape, zero, output, seed }: &Case, count: usize) {
+    let mut noise = Noise(*seed);
+    let (x, weight) = (noise.int8(shape.input_len(), -128), noise.int8(shape.weight_len(), -127));
+    let (bias, multiplier) = (alloc::vec![5; shape.out_c], alloc::vec![2e-4; shape.out_c]);
+    let x_f32: Vec<f32> = x.iter().map(|&x| f32::from(x) / 100.0).collect();
+    let weight_f32: Vec<f32> = weight.iter().map(|&w| f32::from(w) / 90.0).collect();
+    let bias_f32 = alloc::vec![0.25; shape.out_c];
+    let mut threads = Threads::new(count).unwrap();
+    for isa in Isa::available() {
+        for place in places(shape, *seed) {
+            let image = place.y_image();
+            let conv = ConvI8::new(isa, place, &weight, &bias, &multiplier, *zero, *output);
+            let x = placed(&place, &x, *zero, 99, conv.input_len());
+            let mut scratch = Aligned::<u8>::zeroed(count * (conv.scratch_len() + 64));
+            let (mut one, mut several) =
+                (alloc::vec![77; image.len()], alloc::vec![77; image.len()]);
+            conv.run(&x, &mut one, scratch.as_mut_slice());
+            conv.run_divided(&x, &mut several, scratch.as_mut_slice(), &mut threads);
+            assert_eq!(one, several, "{isa} {place:?}");
+
+            let range = (f32::NEG_INFINITY, 2.0);
+            let conv = ConvF32::new(isa, place, &weight_f32, &bias_f32, range);
+            let x = placed(&place, &x_f32, 0.0, 1e9, conv.input_len());
+            let mut scratch = Aligned::<u8>::zeroed(count * (conv.scratch_len() + 64));
+            let (mut one, mut several) =
+                (alloc::vec![7.0; image.len()], alloc::vec![7.0; image.len()]);
+            conv.run(&x, &mut one, scratch.as_mut_slice());
+            conv.run_divided(&x, &mut several, scratch.as_mut_slice(), &mut threads);
+            // Inputs and weights stay below 1.5, and rounding as in `check_float`.
+            let tolerance = ((shape.k() + 1) * (shape.k() + 1)) as f32 * 2.25 * f32::EPSILON;
+            let close = one.iter().zip(&several).all(|(a, b)| (a - b).abs() <= tolerance);
+            assert!(close, "{isa} {place:?}: {one:?} and {several:?}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
@@ -208,6 +247,11 @@ proptest! {
     #[test]
     fn every_isa_is_within_rounding_of_the_f64_sum(case in case()) {
         check_float(&case)?;
+    }
+
+    #[test]
+    fn every_number_of_threads_gives_the_same_int8_bits(case in case(), count in 2_usize..5) {
+        check_threads(&case, count);
     }
 }
 
@@ -246,6 +290,7 @@ fn images_of_several_bands_equal_the_definition() {
         let case = Case { shape, zero: -128, output, seed: 11 };
         check_int8(&case).unwrap();
         check_float(&case).unwrap();
+        check_threads(&case, 3);
     }
 }
 

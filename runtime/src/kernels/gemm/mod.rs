@@ -133,6 +133,11 @@ impl<T: Arithmetic> Gemm<T> {
         Self { depth: Depth { segment, ..depth }, n, tile, weights, epilogue }
     }
 
+    /// Channels in a panel.
+    pub(crate) fn panel(&self) -> usize {
+        self.tile.nr
+    }
+
     /// All pixels of the left side by all channels of `group`, each to its place in `y`.
     pub(crate) fn run(
         &self,
