@@ -348,11 +348,10 @@ fn the_tests_ran_every_instruction_set_of_this_cpu() {
     let mut expected = alloc::vec!["scalar"];
     if has_avx2 {
         expected.push("avx2");
-        assert_eq!(
-            gemm::int8::tile(Isa::Avx2, 64, 64).k_group,
-            2,
-            "the int8 tile is the portable one"
-        );
+        for (n, k, k_group) in [(16, 640, 4), (64, 64, 4), (64, 640, 2)] {
+            let tile = gemm::int8::tile(Isa::Avx2, n, k);
+            assert_eq!((tile.lanes, tile.k_group), (8, k_group), "the int8 tile is another's");
+        }
         assert_eq!(depthwise::int8(Isa::Avx2).tap_group, 2, "the kernel is the portable one");
     }
     let has_evex_vnni =

@@ -20,7 +20,7 @@ usage:
   hipflask-run verify MODEL GOLDEN         are the recorded answers reproduced, to the bit?
 
   --json before the command prints JSON.
-  HIPFLASK_ISA=scalar|avx2|avx512vnni|neon|dotprod|i8mm forces a code path.
+  HIPFLASK_ISA=scalar|avx2|avxvnni|avx512vnni|neon|dotprod|i8mm forces a code path.
   exit code: 0 done, 1 verification failed, 2 usage or input error
 ";
 

@@ -124,7 +124,7 @@ pub(crate) fn tile(isa: Isa, n: usize, k: usize) -> Tile<Int8> {
     isa.assert_available();
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => avx2::TILE,
+        Isa::Avx2 => avx2::tile(n, k),
         #[cfg(target_arch = "x86_64")]
         Isa::AvxVnni => avxvnni::tile(),
         #[cfg(target_arch = "x86_64")]

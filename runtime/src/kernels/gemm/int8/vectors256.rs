@@ -69,6 +69,15 @@ pub(super) fn store<const R: usize, const V: usize>(
                     Some(y) if rows * V == 4 && cols == V * LANES && together => {
                         store_i8x32_all(y, values);
                     }
+                    _ if V == 2 && rows == 2 && cols == V * LANES => {
+                        let values = [
+                            _mm256_castsi256_si128(values),
+                            _mm256_extracti128_si256::<1>(values),
+                        ];
+                        for (i, values) in values.into_iter().enumerate() {
+                            store_i8(&mut operands.y[places[r + i] + first..][..V * LANES], values);
+                        }
+                    }
                     _ => {
                         let (places, y) = (&places[r..][..rows], &mut *operands.y);
                         store_apart::<V>(y, places, (first, cols), values);
