@@ -101,7 +101,7 @@ impl Block<'_> {
                     [(first, w01), (second, w34), (below, w67), (third, w25), (last_third, w8)];
                 let lower =
                     [(second, w01), (below, w34), (last, w67), (third, w_2), (last_third, w58)];
-                let values = self.requantize(self.sum(upper), self.sum(lower));
+                let values = self.requantize(self.sum(&upper), self.sum(&lower));
                 let y = at + row * run.y_line;
                 store_i8(&mut run.y[y..y + cols], values);
                 let y = y + run.y_line;
@@ -110,7 +110,7 @@ impl Block<'_> {
             }
             if rows % 2 == 1 {
                 let (below, last_third) = (pairs(rows + 1), thirds(rows + 1, rows + 1));
-                let sums = self.sum([
+                let sums = self.sum(&[
                     (first, w01),
                     (second, w34),
                     (below, w67),
@@ -134,7 +134,7 @@ impl Block<'_> {
                 let window = &run.x[start..][..self.last];
                 // SAFETY: the window has eight channels at each tap.
                 let x = [p, q, r, s, t].map(|[a, b]| unsafe { pair(window, a, b) });
-                let sums = self.sum([0, 1, 2, 3, 4].map(|i| (x[i], weight[i])));
+                let sums = self.sum(&[0, 1, 2, 3, 4].map(|i| (x[i], weight[i])));
                 store_i8(&mut run.y[stored], self.requantize(sums, sums));
             }
         }
@@ -162,10 +162,10 @@ impl Block<'_> {
     /// The bias and the products of pairs with their weights.
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn sum(&self, pairs: [(__m256i, __m256i); 5]) -> __m256i {
+    fn sum(&self, pairs: &[(__m256i, __m256i); 5]) -> __m256i {
         let mut sums = self.bias;
         for (x, weights) in pairs {
-            sums = _mm256_add_epi32(sums, _mm256_madd_epi16(x, weights));
+            sums = _mm256_add_epi32(sums, _mm256_madd_epi16(*x, *weights));
         }
         sums
     }
@@ -189,7 +189,9 @@ impl Block<'_> {
 unsafe fn pair(window: &[i8], first: usize, second: usize) -> __m256i {
     debug_assert!(first.max(second) + LANES <= window.len(), "pair: {first} and {second}");
     // SAFETY: the caller's.
-    let (first, second) = unsafe { (window.as_ptr().add(first), window.as_ptr().add(second)) };
+    let first = unsafe { window.as_ptr().add(first) };
+    // SAFETY: the caller's.
+    let second = unsafe { window.as_ptr().add(second) };
     // SAFETY: eight bytes lie in the window, and the load needs no alignment.
     let first = unsafe { _mm_loadl_epi64(first.cast()) };
     // SAFETY: as above.

@@ -96,6 +96,7 @@ fn rows<const R: usize, const V: usize>(
 /// Not inlined: there are not enough registers for the code around it as well.
 #[inline(never)]
 #[target_feature(enable = "avx2")]
+#[expect(clippy::needless_range_loop, reason = "one index into the rows of all pixels")]
 fn columns<const R: usize, const V: usize>(
     operands: &mut Operands<'_, Int8>,
     wide: &Wide,
@@ -118,9 +119,11 @@ fn columns<const R: usize, const V: usize>(
     // `pairs` is never more, which lets the compiler leave out checks.
     for pair in 0..pairs.min(DEPTH) {
         let mut w = [_mm256_setzero_si256(); V];
-        for v in 0..V {
-            // SAFETY: of the row `pair` of `right`, the assertion has seen `V` vectors.
-            w[v] = load_i8x16_as_i16(unsafe { &*weights.add(v * LANES * PAIR).cast() });
+        for (v, w) in w.iter_mut().enumerate() {
+            // SAFETY: of this row of `right`, the assertion has seen `V` vectors.
+            let vector = unsafe { weights.add(v * LANES * PAIR) };
+            // SAFETY: sixteen bytes of the vector, which need no alignment.
+            *w = load_i8x16_as_i16(unsafe { &*vector.cast() });
         }
         weights = weights.wrapping_add(width);
         for r in 0..R {
