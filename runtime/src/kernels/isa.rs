@@ -12,6 +12,9 @@ pub enum Isa {
     Scalar,
     /// x86-64 with AVX2 and FMA (Haswell, Zen and later).
     Avx2,
+    /// x86-64 with `vpdpbusd` on 256 bits: AVX-VNNI (Alder Lake, Zen 5 and later), or AVX512-VNNI
+    /// with VL (Cascade Lake).
+    AvxVnni,
     /// x86-64 with AVX-512 F, BW, DQ, VL, VBMI and VNNI (Ice Lake, Zen 4 and later).
     Avx512Vnni,
     /// AArch64 with NEON (Cortex-A53 and A72: Raspberry Pi 3 and 4; all of them).
@@ -28,9 +31,10 @@ pub enum Isa {
 
 impl Isa {
     /// All of them, slowest first; this CPU need not have them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Scalar,
         Self::Avx2,
+        Self::AvxVnni,
         Self::Avx512Vnni,
         Self::Neon,
         Self::Dotprod,
@@ -44,6 +48,7 @@ impl Isa {
         match self {
             Self::Scalar => "scalar",
             Self::Avx2 => "avx2",
+            Self::AvxVnni => "avxvnni",
             Self::Avx512Vnni => "avx512vnni",
             Self::Neon => "neon",
             Self::Dotprod => "dotprod",
@@ -64,6 +69,7 @@ impl Isa {
         match self {
             Self::Scalar => true,
             Self::Avx2 => has_avx2(),
+            Self::AvxVnni => has_vex_vnni() || has_evex_vnni(),
             Self::Avx512Vnni => has_avx512_vnni(),
             Self::Neon => has_neon(),
             Self::Dotprod => has_dotprod(),
@@ -122,7 +128,7 @@ impl Isa {
     pub(crate) fn vectorized<B: Body>(self, body: B) -> B::Output {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 if has_avx2() => {
+            Self::Avx2 | Self::AvxVnni if has_avx2() => {
                 #[expect(unsafe_code, reason = "calls what the CPU was just asked for")]
                 // SAFETY: the guard above has seen AVX2 on this CPU.
                 unsafe {
@@ -206,6 +212,18 @@ macro_rules! aarch64_has {
 #[inline]
 fn has_avx2() -> bool {
     x86_has!("avx2", "fma")
+}
+
+/// `vpdpbusd` in the encoding of AVX2's instructions.
+#[inline]
+pub(crate) fn has_vex_vnni() -> bool {
+    has_avx2() && x86_has!("avxvnni")
+}
+
+/// `vpdpbusd` in the encoding of AVX-512's instructions.
+#[inline]
+fn has_evex_vnni() -> bool {
+    has_avx2() && x86_has!("avx512f", "avx512vl", "avx512vnni")
 }
 
 /// With AVX2, because kernels that gain nothing from wider vectors are shared.

@@ -348,12 +348,18 @@ fn the_tests_ran_every_instruction_set_of_this_cpu() {
     let mut expected = alloc::vec!["scalar"];
     if has_avx2 {
         expected.push("avx2");
-        assert_eq!(
-            gemm::int8::tile(Isa::Avx2, 64, 64).k_group,
-            4,
-            "the int8 tile is the portable one"
-        );
+        for (n, k, k_group) in [(16, 640, 4), (64, 64, 4), (64, 640, 2)] {
+            let tile = gemm::int8::tile(Isa::Avx2, n, k);
+            assert_eq!((tile.lanes, tile.k_group), (8, k_group), "the int8 tile is another's");
+        }
         assert_eq!(depthwise::int8(Isa::Avx2).tap_group, 2, "the kernel is the portable one");
+    }
+    let has_evex_vnni =
+        std::is_x86_feature_detected!("avx512vl") && std::is_x86_feature_detected!("avx512vnni");
+    if has_avx2 && (std::is_x86_feature_detected!("avxvnni") || has_evex_vnni) {
+        expected.push("avxvnni");
+        assert_eq!(gemm::int8::tile(Isa::AvxVnni, 64, 64).nr, 32, "the int8 tile is another's");
+        assert_eq!(depthwise::int8(Isa::AvxVnni).block, 32, "the kernel is another's");
     }
     if has_avx2 && has_vnni {
         expected.push("avx512vnni");

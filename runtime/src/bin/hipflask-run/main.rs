@@ -22,7 +22,7 @@ usage:
   --json     print JSON
   --threads  how many share the work of an inference (default 1)
   --profile  bench: also the time of each step, and its share of what a core can do
-  HIPFLASK_ISA=scalar|avx2|avx512vnni|neon|dotprod|i8mm|armv7neon|simd128 forces a code path.
+  HIPFLASK_ISA=scalar|avx2|avxvnni|avx512vnni|neon|dotprod|i8mm|armv7neon|simd128 forces a code path.
   exit code: 0 done, 1 verification failed, 2 usage or input error
 ";
 

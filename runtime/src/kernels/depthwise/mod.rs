@@ -6,6 +6,8 @@ mod armv7;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512vnni;
+#[cfg(target_arch = "x86_64")]
+mod avxvnni;
 #[cfg(target_arch = "aarch64")]
 mod dotprod;
 #[cfg(target_arch = "aarch64")]
@@ -160,6 +162,8 @@ pub(crate) fn int8(isa: Isa) -> Kernel<Int8> {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => avx2::INT8,
         #[cfg(target_arch = "x86_64")]
+        Isa::AvxVnni => avxvnni::int8(),
+        #[cfg(target_arch = "x86_64")]
         Isa::Avx512Vnni => avx512vnni::INT8,
         #[cfg(target_arch = "aarch64")]
         Isa::Neon => neon::INT8,
@@ -178,7 +182,7 @@ pub(crate) fn float(isa: Isa) -> Kernel<Float> {
     isa.assert_available();
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 | Isa::Avx512Vnni => avx2::FLOAT,
+        Isa::Avx2 | Isa::AvxVnni | Isa::Avx512Vnni => avx2::FLOAT,
         #[cfg(target_arch = "aarch64")]
         Isa::Neon | Isa::Dotprod | Isa::I8mm => neon::FLOAT,
         _ => portable::FLOAT,

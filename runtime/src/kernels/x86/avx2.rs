@@ -4,7 +4,7 @@
 
 use core::arch::x86_64::*;
 
-use crate::kernels::gemm::int8::Requantize;
+use crate::quant::Output;
 
 /// Sixteen int8.
 #[inline]
@@ -79,47 +79,94 @@ pub(crate) fn store_i8(y: &mut [i8], values: __m128i) {
     }
 }
 
-/// The epilogue for 16 neighbouring channels, its constants in registers.
+/// Stores the first `y.len()` of 32 int8.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn store_i8x32(y: &mut [i8], values: __m256i) {
+    if let Ok(y) = <&mut [i8; 32]>::try_from(&mut *y) {
+        store_i8x32_all(y, values);
+    } else {
+        store_some(y, values);
+    }
+}
+
+/// Stores 32 int8.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn store_i8x32_all(y: &mut [i8; 32], values: __m256i) {
+    // SAFETY: the reference covers exactly the 32 bytes written; no alignment is needed.
+    unsafe { _mm256_storeu_si256(y.as_mut_ptr().cast(), values) };
+}
+
+/// Stores the first `y.len()` of 32 int8; apart, so that loops around full stores stay small.
+#[cold]
+#[inline(never)]
+#[target_feature(enable = "avx2")]
+fn store_some(y: &mut [i8], values: __m256i) {
+    let mut all = [0; 32];
+    store_i8x32_all(&mut all, values);
+    y.copy_from_slice(&all[..y.len()]);
+}
+
+/// The epilogue for four vectors of sums, its constants in registers.
 #[derive(Clone, Copy)]
 pub(crate) struct Requantizer {
-    multiplier: [__m256; 2],
-    lo: __m256,
+    /// The upper clamp before the zero point is added.
     hi: __m256,
     zero_point: __m256i,
+    /// The lower clamp of the int8 stored.
+    lo: __m256i,
+    /// Undoes what packing by halves of vectors does to the order.
+    order: __m256i,
 }
 
 impl Requantizer {
-    /// The constants of channels `channel..channel + 16`.
+    /// The constants that all channels share.
     #[inline]
     #[target_feature(enable = "avx2")]
-    pub(crate) fn new(epilogue: &Requantize, channel: usize) -> Self {
-        let (lo, hi) = epilogue.output.bounds();
-        let (multiplier, _) = epilogue.multiplier[channel..][..16].as_chunks();
+    pub(crate) fn new(output: Output) -> Self {
         Self {
-            multiplier: [load_f32x8(&multiplier[0]), load_f32x8(&multiplier[1])],
-            lo: _mm256_set1_ps(lo),
-            hi: _mm256_set1_ps(hi),
-            zero_point: _mm256_set1_epi16(i16::from(epilogue.output.zero_point)),
+            hi: _mm256_set1_ps(output.bounds().1),
+            zero_point: _mm256_set1_epi16(i16::from(output.zero_point)),
+            lo: _mm256_set1_epi8(output.lo),
+            order: _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7),
         }
     }
 
-    /// [`requantize`](crate::quant::requantize) of 16 sums; `vcvtps2dq` rounds ties to even.
+    /// [`requantize`](crate::quant::requantize) of four vectors.
+    ///
+    /// Vector `v` becomes the bytes `8 · v..8 · v + 8`.
     #[inline]
     #[target_feature(enable = "avx2")]
-    pub(crate) fn apply(&self, sums: [__m256i; 2]) -> __m128i {
-        let [low, high] = [self.round(sums[0], 0), self.round(sums[1], 1)];
-        // Packing works in halves of vectors: the middle quarters change places.
-        let steps = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(low, high));
-        let values = _mm256_add_epi16(steps, self.zero_point);
-        let (low, high) = (_mm256_castsi256_si128(values), _mm256_extracti128_si256::<1>(values));
-        _mm_packs_epi16(low, high)
+    pub(crate) fn apply(&self, sums: [__m256i; 4], multipliers: [__m256; 4]) -> __m256i {
+        _mm256_permutevar8x32_epi32(self.apply_in_halves(sums, multipliers), self.order)
     }
 
+    /// As [`apply`](Self::apply); element `4 · h + i` of vector `v` becomes byte
+    /// `16 · h + 4 · v + i`.
+    ///
+    /// The lower clamp comes last, which gives the same as first: what lies below i32 becomes its
+    /// lowest value, as NaN does, later steps saturate, and rounding is monotone.
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn round(&self, sums: __m256i, half: usize) -> __m256i {
-        let steps = _mm256_mul_ps(_mm256_cvtepi32_ps(sums), self.multiplier[half]);
-        // Operands in this order give `lo` for NaN, as `quant::clamp` does.
-        _mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(steps, self.lo), self.hi))
+    pub(crate) fn apply_in_halves(&self, sums: [__m256i; 4], multipliers: [__m256; 4]) -> __m256i {
+        let [a, b, c, d] = [
+            self.round(sums[0], multipliers[0]),
+            self.round(sums[1], multipliers[1]),
+            self.round(sums[2], multipliers[2]),
+            self.round(sums[3], multipliers[3]),
+        ];
+        let low = _mm256_adds_epi16(_mm256_packs_epi32(a, b), self.zero_point);
+        let high = _mm256_adds_epi16(_mm256_packs_epi32(c, d), self.zero_point);
+        _mm256_max_epi8(_mm256_packs_epi16(low, high), self.lo)
+    }
+
+    /// Steps of the output, clamped from above; `vcvtps2dq` rounds ties to even.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn round(&self, sums: __m256i, multiplier: __m256) -> __m256i {
+        let steps = _mm256_mul_ps(_mm256_cvtepi32_ps(sums), multiplier);
+        // Operands in this order let NaN through.
+        _mm256_cvtps_epi32(_mm256_min_ps(self.hi, steps))
     }
 }

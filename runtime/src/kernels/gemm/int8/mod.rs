@@ -6,6 +6,8 @@ mod armv7;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512vnni;
+#[cfg(target_arch = "x86_64")]
+mod avxvnni;
 #[cfg(target_arch = "aarch64")]
 mod dotprod;
 #[cfg(target_arch = "aarch64")]
@@ -15,6 +17,8 @@ mod neon;
 mod portable;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod simd128;
+#[cfg(target_arch = "x86_64")]
+mod vectors256;
 
 use alloc::vec::Vec;
 
@@ -47,7 +51,7 @@ impl Rows<'_> {
     /// It may wrap, and so may the sum on its way: two's complement is exact when its end fits.
     fn start(&self, isa: Isa) -> Vec<i32> {
         let offset = match isa {
-            Isa::Avx512Vnni => 128,
+            Isa::AvxVnni | Isa::Avx512Vnni => 128,
             _ => 0,
         };
         let sums = self.each().map(|row| row.iter().map(|&w| i32::from(w)).sum::<i32>());
@@ -124,7 +128,9 @@ pub(crate) fn tile(isa: Isa, n: usize, k: usize) -> Tile<Int8> {
     isa.assert_available();
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => avx2::TILE,
+        Isa::Avx2 => avx2::tile(n, k),
+        #[cfg(target_arch = "x86_64")]
+        Isa::AvxVnni => avxvnni::tile(),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512Vnni => avx512vnni::tile(n, k),
         #[cfg(target_arch = "aarch64")]
