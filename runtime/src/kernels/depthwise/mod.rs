@@ -3,6 +3,8 @@
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "x86_64")]
 mod avx512vnni;
 #[cfg(target_arch = "aarch64")]
 mod dotprod;
@@ -157,7 +159,9 @@ pub(crate) fn float(isa: Isa) -> Kernel<Float> {
     isa.assert_available();
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 | Isa::Avx512Vnni => avx2::FLOAT,
+        Isa::Avx2 => avx2::FLOAT,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni => avx512::FLOAT,
         #[cfg(target_arch = "aarch64")]
         Isa::Neon | Isa::Dotprod | Isa::I8mm => neon::FLOAT,
         _ => portable::FLOAT,
