@@ -93,7 +93,8 @@ fn int8(graph: &Graph, method: Method, samples: &[Vec<f32>]) -> Graph {
 
 fn outputs(graph: &Graph, isa: Isa, samples: &[Vec<f32>]) -> Vec<Vec<f32>> {
     let model = Model::from_graph(graph.clone()).unwrap();
-    let mut session = Session::new(&model, &Options { isa: Some(isa) }).unwrap();
+    let mut session =
+        Session::new(&model, &Options { isa: Some(isa), ..Options::default() }).unwrap();
     samples.iter().map(|s| session.predict(s).unwrap().to_vec()).collect()
 }
 

@@ -1,9 +1,9 @@
-//! Whole int8 networks on each instruction set, in turns, so that a busy machine slows all alike;
+//! Whole networks on each instruction set, in turns, so that a busy machine slows all alike;
 //! ratios and shares of the limit are those of the fastest runs. Fails where outputs differ.
 //!
-//! `cargo bench -p hipflask-runtime --bench networks [-- [--layers] [NAME…]]`, where names are those
-//! of networks; with `--layers` also the time of each layer on the best instruction set, or on
-//! that in `HIPFLASK_ISA`. Weights are random, inputs int8.
+//! `cargo bench -p hipflask-runtime --bench networks [-- [--f32] [--layers] [NAME…]]`, where names
+//! are those of networks; with `--layers` also the time of each layer on the best instruction set,
+//! or on that in `HIPFLASK_ISA`. Weights are random; inputs are int8, or with `--f32` all is f32.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
 
 use std::time::{Duration, Instant};
@@ -11,13 +11,17 @@ use std::time::{Duration, Instant};
 use hipflask_runtime::graph::{Activation, Graph, GraphBuilder, Layout, Op, ValueId};
 use hipflask_runtime::kernels::Isa;
 use hipflask_runtime::quant::{QuantParams, multiplier};
-use hipflask_runtime::{Model, Options, Session, Tensor, View};
+use hipflask_runtime::{Model, Options, Session, Shape, Tensor, View};
 
 /// Products a nanosecond of `vpdpbusd` on one core of the machine in `docs/performance.md`: 64 a
 /// cycle.
 const VNNI_LIMIT: f64 = 236.0;
+/// The same of f32 fused multiply-add: 16 a cycle.
+const FMA_LIMIT: f64 = 59.0;
 /// Rounds over the instruction sets.
 const ROUNDS: usize = 41;
+/// Length of all rounds together, for networks that take longer than a slice.
+const PATIENCE: Duration = Duration::from_secs(6);
 /// Length of one measurement.
 const SLICE: Duration = Duration::from_millis(4);
 
@@ -26,17 +30,25 @@ const ACTIVATION: QuantParams = QuantParams { scale: 0.05, zero_point: -128 };
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
-    let layers = arguments.iter().any(|a| a == "--layers");
+    let given = |flag: &str| arguments.iter().any(|a| a == flag);
+    let (layers, quant) = (given("--layers"), (!given("--f32")).then_some(ACTIVATION));
     let names: Vec<&String> = arguments.iter().filter(|a| !a.starts_with("--")).collect();
     println!(
         "{:<10} {:<11} {:>9} {:>9} {:>9} {:>9}",
         "network", "isa", "min µs", "p50 µs", "× scalar", "of limit"
     );
-    for (name, network) in
-        [("ds-cnn", ds_cnn as fn() -> Graph), ("mbv1-0.25", mobilenet), ("resnet8", resnet8)]
-    {
+    let networks: [(&str, Build); 7] = [
+        ("mlp", mlp),
+        ("resnet8", resnet8),
+        ("ds-cnn", ds_cnn),
+        ("mbv1-0.25", mobilenet),
+        ("ae640", autoencoder),
+        ("mbv2", mobilenet_v2),
+        ("resnet18", resnet18),
+    ];
+    for (name, network) in networks {
         if names.is_empty() || names.iter().any(|n| name.contains(n.as_str())) {
-            let model = Model::from_graph(network()).unwrap();
+            let model = Model::from_graph(network(quant)).unwrap();
             compare(name, &model);
             if layers {
                 profile(&model);
@@ -45,40 +57,98 @@ fn main() {
     }
 }
 
+/// Builds a network with these parameters for all activations, or in f32.
+type Build = fn(Option<QuantParams>) -> Graph;
+
+/// An input for a model, int8 or f32.
+enum Input {
+    I8(Vec<i8>),
+    F32(Vec<f32>),
+}
+
+impl Input {
+    fn new(model: &Model) -> Self {
+        let graph = model.graph();
+        let input = graph.value(graph.inputs[0]);
+        let int8: Vec<i8> = (0..input.shape.elements()).map(|i| ((i * 7919) >> 4) as i8).collect();
+        match input.quant {
+            Some(_) => Self::I8(int8),
+            None => Self::F32(int8.iter().map(|&x| f32::from(x) / 256.0 + 0.5).collect()),
+        }
+    }
+
+    fn view(&self) -> View<'_> {
+        match self {
+            Self::I8(values) => View::I8(values),
+            Self::F32(values) => View::F32(values),
+        }
+    }
+
+    /// Products a nanosecond at most.
+    fn limit(&self) -> f64 {
+        match self {
+            Self::I8(_) => VNNI_LIMIT,
+            Self::F32(_) => FMA_LIMIT,
+        }
+    }
+}
+
+/// Fails unless int8 networks gave the same bits, and f32 ones the same within 10⁻⁴ of the span;
+/// the answers of f32 networks are compared with those of plain sums.
+fn assert_equal(name: &str, input: &Input, answers: &[Vec<f32>], plain: &[f32]) {
+    let (least, most) =
+        plain.iter().fold((f32::MAX, f32::MIN), |(lo, hi), &x| (lo.min(x), hi.max(x)));
+    let tolerance = if matches!(input, Input::I8(_)) { 0.0 } else { 1e-4 };
+    let error = |answer: &Vec<f32>| {
+        answer.iter().zip(plain).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / (most - least)
+    };
+    let worst = answers.iter().map(error).fold(0.0, f32::max);
+    assert!(worst <= tolerance, "{name}: outputs differ by {worst:.1e} of their span");
+    if tolerance > 0.0 {
+        println!("{name:<10} differs from plain sums by {worst:.1e} of the span at most");
+    }
+}
+
 /// Measures all instruction sets in turns and prints a line for each.
 fn compare(name: &str, model: &Model) {
-    let session = |isa| Session::new(model, &Options { isa: Some(isa) }).unwrap();
-    let mut sessions: Vec<Session> = Isa::available().map(session).collect();
-    let elements = sessions[0].inputs()[0].shape.elements();
-    let input: Vec<i8> = (0..elements).map(|i| ((i * 7919) >> 4) as i8).collect();
-    let answers: Vec<Vec<u8>> = sessions
-        .iter_mut()
-        .map(|session| {
-            session.run(&[View::I8(&input)]).unwrap();
-            session.output(0).bytes().to_vec()
-        })
-        .collect();
-    assert!(answers.iter().all(|a| *a == answers[0]), "{name}: outputs differ: {answers:?}");
+    let session =
+        |isa| Session::new(model, &Options { isa: Some(isa), ..Options::default() }).unwrap();
+    let chosen = Isa::from_env().unwrap();
+    let isas = Isa::available().filter(|&isa| chosen.is_none_or(|chosen| chosen == isa));
+    let mut sessions: Vec<Session> = isas.map(session).collect();
+    let input = Input::new(model);
+    let answer = |session: &mut Session| {
+        session.run(&[input.view()]).unwrap();
+        match session.output(0) {
+            View::F32(values) => values.to_vec(),
+            View::I8(values) => values.iter().map(|&x| f32::from(x)).collect(),
+        }
+    };
+    let answers: Vec<Vec<f32>> = sessions.iter_mut().map(answer).collect();
+    let direct = Options { isa: Some(Isa::Scalar), direct: true };
+    let plain = answer(&mut Session::new(model, &direct).unwrap());
+    assert_equal(name, &input, &answers, &plain);
     let mut times = vec![Vec::new(); sessions.len()];
-    for _ in 0..ROUNDS {
+    let begin = Instant::now();
+    while times[0].len() < ROUNDS && begin.elapsed() < PATIENCE {
         for (session, times) in sessions.iter_mut().zip(&mut times) {
             let (start, mut runs) = (Instant::now(), 0);
             while start.elapsed() < SLICE {
-                for _ in 0..4 {
-                    session.run(&[View::I8(std::hint::black_box(&input))]).unwrap();
+                for _ in 0..if runs == 0 { 1 } else { 4 } {
+                    session.run(&[std::hint::black_box(input.view())]).unwrap();
+                    runs += 1;
                 }
-                runs += 4;
             }
             times.push(start.elapsed().as_secs_f64() * 1e6 / f64::from(runs));
         }
     }
-    let limit = model.graph().macs() as f64 / VNNI_LIMIT / 1e3;
+    let limit = model.graph().macs() as f64 / input.limit() / 1e3;
     for times in &mut times {
         times.sort_by(f64::total_cmp);
     }
     let scalar = times[0][0];
     for (session, times) in sessions.iter().zip(&times) {
-        let (fastest, median) = (times[0], times[ROUNDS / 2]);
+        let (fastest, median) = (times[0], times[times.len() / 2]);
         println!(
             "{name:<10} {:<11} {fastest:>9.1} {median:>9.1} {:>9.1} {:>8.0}%",
             session.isa(),
@@ -90,10 +160,11 @@ fn compare(name: &str, model: &Model) {
 
 /// Prints the fastest time of each layer on the best instruction set.
 fn profile(model: &Model) {
-    let mut session = Session::new(model, &Options { isa: None }).unwrap();
-    let input = vec![3_i8; session.inputs()[0].shape.elements()];
+    let mut session = Session::new(model, &Options::default()).unwrap();
+    let input = Input::new(model);
     let graph = model.graph();
     let mut fastest = vec![f64::INFINITY; graph.values.len()];
+    let begin = Instant::now();
     for _ in 0..2000 {
         let mut last = Instant::now();
         let mut stop = |value: ValueId, _: View<'_>| {
@@ -101,11 +172,14 @@ fn profile(model: &Model) {
             fastest[value.0] = fastest[value.0].min((now - last).as_secs_f64() * 1e6);
             last = Instant::now();
         };
-        session.run_observed(&[View::I8(&input)], &mut stop).unwrap();
+        session.run_observed(&[input.view()], &mut stop).unwrap();
+        if begin.elapsed() > PATIENCE {
+            break;
+        }
     }
     for node in &graph.nodes {
         let (time, value) = (fastest[node.output.0], graph.value(node.output));
-        let limit = graph.node_macs(node) as f64 / VNNI_LIMIT / 1e3;
+        let limit = graph.node_macs(node) as f64 / input.limit() / 1e3;
         println!(
             "  {:<12} {:<16} {:<18} {time:>8.2} µs {:>4.0}%",
             node.name,
@@ -123,124 +197,237 @@ struct Network {
     x: ValueId,
     input: ValueId,
     layers: usize,
+    /// Parameters of all activations; `None` for f32.
+    quant: Option<QuantParams>,
 }
 
 impl Network {
-    fn new(name: &str, image: [usize; 3]) -> Self {
+    fn new(name: &str, shape: impl Into<Shape>, quant: Option<QuantParams>) -> Self {
         let mut builder = GraphBuilder::new(name, Layout::Nhwc);
-        let real = builder.input("input", Layout::Nhwc.shape(image));
-        let x = builder.node_as("quantize", Op::Quantize, &[real], [], Some(ACTIVATION)).unwrap();
-        Self { builder, x, input: x, layers: 0 }
+        let mut x = builder.input("input", shape);
+        if quant.is_some() {
+            x = builder.node_as("quantize", Op::Quantize, &[x], [], quant).unwrap();
+        }
+        Self { builder, x, input: x, layers: 0, quant }
     }
 
-    /// A convolution of `x` with ReLU, or without; its output is the next layer's input.
-    fn conv(&mut self, out_c: usize, kernel: [usize; 2], stride: usize, relu: bool) -> &mut Self {
+    /// A convolution of `x`; its output is the next layer's input.
+    fn conv(
+        &mut self,
+        out_c: usize,
+        kernel: [usize; 2],
+        stride: usize,
+        activation: Option<Activation>,
+    ) -> &mut Self {
         self.convolution(out_c, kernel, stride, 1);
-        self.builder.fuse(relu.then_some(Activation::Relu));
+        self.builder.fuse(activation);
         self
     }
 
-    /// A depthwise 3×3 convolution with ReLU.
-    fn depthwise(&mut self, stride: usize) -> &mut Self {
+    /// A depthwise 3×3 convolution.
+    fn depthwise(&mut self, stride: usize, activation: Option<Activation>) -> &mut Self {
         let channels = self.builder.image(self.x).unwrap()[2];
         self.convolution(channels, [3, 3], stride, channels);
-        self.builder.fuse(Some(Activation::Relu));
+        self.builder.fuse(activation);
         self
     }
 
-    fn convolution(&mut self, out_c: usize, kernel: [usize; 2], stride: usize, groups: usize) {
-        let [h, w, in_c] = self.builder.image(self.x).unwrap();
+    /// TensorFlow's padding «same» of the image `x`.
+    fn padding(&self, kernel: [usize; 2], stride: usize) -> [usize; 4] {
+        let [h, w, _] = self.builder.image(self.x).unwrap();
         let padding = |size: usize, kernel: usize| {
             let all = ((size.div_ceil(stride) - 1) * stride + kernel).saturating_sub(size);
             [all / 2, all - all / 2]
         };
         let ([top, bottom], [left, right]) = (padding(h, kernel[0]), padding(w, kernel[1]));
-        let padding = [top, left, bottom, right];
+        [top, left, bottom, right]
+    }
+
+    fn convolution(&mut self, out_c: usize, kernel: [usize; 2], stride: usize, groups: usize) {
+        let in_c = self.builder.image(self.x).unwrap()[2];
+        let padding = self.padding(kernel, stride);
         let op = Op::Conv2d { stride: [stride; 2], padding, dilation: [1, 1], groups };
-        let weights = weights(&[out_c, kernel[0], kernel[1], in_c / groups]);
+        let weights = self.weights(&[out_c, kernel[0], kernel[1], in_c / groups]);
         self.push(op, &[self.x], weights);
     }
 
-    /// The sum of `x` and `other`, with ReLU.
-    fn add(&mut self, other: ValueId) {
+    /// A fully connected layer.
+    fn linear(&mut self, outputs: usize, activation: Option<Activation>) -> &mut Self {
+        let inputs = self.builder.shape(self.x)[1];
+        let weights = self.weights(&[outputs, inputs]);
+        self.push(Op::Linear, &[self.x], weights);
+        self.builder.fuse(activation);
+        self
+    }
+
+    /// The sum of `x` and `other`.
+    fn add(&mut self, other: ValueId, activation: Option<Activation>) {
         self.push(Op::Add, &[self.x, other], Vec::new());
-        self.builder.fuse(Some(Activation::Relu));
+        self.builder.fuse(activation);
     }
 
     fn push(&mut self, op: Op, inputs: &[ValueId], weights: Vec<(&'static str, Tensor)>) {
         self.layers += 1;
         let name = format!("layer{}", self.layers);
-        self.x = self.builder.node_as(&name, op, inputs, weights, Some(ACTIVATION)).unwrap();
+        self.x = self.builder.node_as(&name, op, inputs, weights, self.quant).unwrap();
     }
 
-    /// Global average pool, linear layer, softmax; the graph takes the quantized input.
-    fn classify(mut self, classes: usize) -> Graph {
+    /// Global average pool and a linear layer.
+    fn classify(&mut self, classes: usize) -> &mut Self {
         self.push(Op::GlobalAvgPool, &[self.x], Vec::new());
         self.push(Op::Flatten, &[self.x], Vec::new());
-        let inputs = self.builder.shape(self.x)[1];
-        self.push(Op::Linear, &[self.x], weights(&[classes, inputs]));
-        let real = self.builder.node("dequantize", Op::Dequantize, &[self.x], []).unwrap();
-        let scores = self.builder.node("softmax", Op::Softmax, &[real], []).unwrap();
-        let mut graph = self.builder.finish(&[scores]).unwrap();
-        graph.inputs = vec![self.input];
-        graph.nodes.remove(0);
+        self.linear(classes, None)
+    }
+
+    /// A softmax and the end.
+    fn softmax(&mut self) -> Graph {
+        if self.quant.is_some() {
+            self.x = self.builder.node("dequantize", Op::Dequantize, &[self.x], []).unwrap();
+        }
+        self.x = self.builder.node("softmax", Op::Softmax, &[self.x], []).unwrap();
+        self.finish()
+    }
+
+    /// The graph; an int8 one takes the quantized input.
+    fn finish(&mut self) -> Graph {
+        let builder = std::mem::replace(&mut self.builder, GraphBuilder::new("", Layout::Nhwc));
+        let mut graph = builder.finish(&[self.x]).unwrap();
+        if self.quant.is_some() {
+            graph.inputs = vec![self.input];
+            graph.nodes.remove(0);
+        }
         graph.compacted()
+    }
+
+    /// Weights `[out_c, …]` of all values, scaled so that outputs fill their range.
+    fn weights(&self, shape: &[usize]) -> Vec<(&'static str, Tensor)> {
+        let row: usize = shape[1..].iter().product();
+        let count = shape[0] * row;
+        let value = |i: usize| (((i * 2_654_435_761) >> 7) % 255) as i32 - 127;
+        let weight: Vec<i8> = (0..count).map(|i| value(i) as i8).collect();
+        if self.quant.is_none() {
+            let gain = (6.0 / row as f32).sqrt() / 127.0;
+            let weight: Vec<f32> = weight.iter().map(|&w| f32::from(w) * gain).collect();
+            return vec![
+                ("weight", Tensor::from_f32(shape.to_vec(), &weight)),
+                ("bias", Tensor::from_f32([shape[0]], &vec![0.1; shape[0]])),
+            ];
+        }
+        let sum = |row: &[i8]| row.iter().map(|&w| i32::from(w)).sum::<i32>();
+        let zero = i32::from(ACTIVATION.zero_point);
+        let bias: Vec<i32> = weight.chunks(row).map(|row| 1000 - zero * sum(row)).collect();
+        let scale = vec![1.0 / (100.0 * (row as f32).sqrt()); shape[0]];
+        let m = multiplier(ACTIVATION.scale, scale[0], ACTIVATION.scale);
+        vec![
+            ("weight", Tensor::from_i8(shape.to_vec(), &weight)),
+            ("bias", Tensor::from_i32([shape[0]], &bias)),
+            ("scale", Tensor::from_f32([shape[0]], &scale)),
+            ("multiplier", Tensor::from_f32([shape[0]], &vec![m; shape[0]])),
+        ]
     }
 }
 
-/// Weights `[out_c, …]` of all values, scaled so that outputs fill their range.
-fn weights(shape: &[usize]) -> Vec<(&'static str, Tensor)> {
-    let row: usize = shape[1..].iter().product();
-    let count = shape[0] * row;
-    let value = |i: usize| (((i * 2_654_435_761) >> 7) % 255) as i32 - 127;
-    let weight: Vec<i8> = (0..count).map(|i| value(i) as i8).collect();
-    let sum = |row: &[i8]| row.iter().map(|&w| i32::from(w)).sum::<i32>();
-    let zero = i32::from(ACTIVATION.zero_point);
-    let bias: Vec<i32> = weight.chunks(row).map(|row| 1000 - zero * sum(row)).collect();
-    let scale = vec![1.0 / (100.0 * (row as f32).sqrt()); shape[0]];
-    let m = multiplier(ACTIVATION.scale, scale[0], ACTIVATION.scale);
-    vec![
-        ("weight", Tensor::from_i8(shape.to_vec(), &weight)),
-        ("bias", Tensor::from_i32([shape[0]], &bias)),
-        ("scale", Tensor::from_f32([shape[0]], &scale)),
-        ("multiplier", Tensor::from_f32([shape[0]], &vec![m; shape[0]])),
-    ]
+const RELU: Option<Activation> = Some(Activation::Relu);
+const RELU6: Option<Activation> = Some(Activation::Relu6);
+
+/// Digits: 784 pixels, one hidden layer.
+fn mlp(quant: Option<QuantParams>) -> Graph {
+    Network::new("mlp", [1, 784], quant).linear(64, RELU).linear(10, None).finish()
 }
 
 /// Keyword spotting of MLPerf Tiny (Zhang et al. 2017): 49 frames of 10 coefficients.
-fn ds_cnn() -> Graph {
-    let mut net = Network::new("ds-cnn", [49, 10, 1]);
-    net.conv(64, [10, 4], 2, true);
+fn ds_cnn(quant: Option<QuantParams>) -> Graph {
+    let mut net = Network::new("ds-cnn", [1, 49, 10, 1], quant);
+    net.conv(64, [10, 4], 2, RELU);
     for _ in 0..4 {
-        net.depthwise(1).conv(64, [1, 1], 1, true);
+        net.depthwise(1, RELU).conv(64, [1, 1], 1, RELU);
     }
-    net.classify(12)
+    net.classify(12).softmax()
 }
 
 /// Visual wake words of MLPerf Tiny: MobileNetV1 of width 0.25 (Howard et al. 2017).
-fn mobilenet() -> Graph {
-    let mut net = Network::new("mobilenet-v1", [96, 96, 3]);
-    net.conv(8, [3, 3], 2, true);
+fn mobilenet(quant: Option<QuantParams>) -> Graph {
+    let mut net = Network::new("mobilenet-v1", [1, 96, 96, 3], quant);
+    net.conv(8, [3, 3], 2, RELU);
     let blocks = [(16, 1), (32, 2), (32, 1), (64, 2), (64, 1), (128, 2)];
     for (channels, stride) in blocks.into_iter().chain([(128, 1); 5]).chain([(256, 2), (256, 1)]) {
-        net.depthwise(stride).conv(channels, [1, 1], 1, true);
+        net.depthwise(stride, RELU).conv(channels, [1, 1], 1, RELU);
     }
-    net.classify(2)
+    net.classify(2).softmax()
 }
 
-/// Image classification of MLPerf Tiny: a ResNet of three blocks (He et al. 2016).
-fn resnet8() -> Graph {
-    let mut net = Network::new("resnet8", [32, 32, 3]);
-    net.conv(16, [3, 3], 1, true);
-    for (channels, stride) in [(16, 1), (32, 2), (64, 2)] {
-        let x = net.x;
-        net.conv(channels, [3, 3], stride, true).conv(channels, [3, 3], 1, false);
-        let long = net.x;
-        net.x = x;
-        if stride > 1 {
-            net.conv(channels, [1, 1], stride, false);
-        }
-        net.add(long);
+/// Anomaly detection of MLPerf Tiny: an autoencoder of 640 inputs.
+fn autoencoder(quant: Option<QuantParams>) -> Graph {
+    let mut net = Network::new("ae640", [1, 640], quant);
+    for outputs in [128, 128, 128, 128, 8, 128, 128, 128, 128] {
+        net.linear(outputs, RELU);
     }
-    net.classify(10)
+    net.linear(640, None).finish()
+}
+
+/// Two 3×3 convolutions beside a shortcut (He et al. 2016).
+fn residual(net: &mut Network, channels: usize, stride: usize) {
+    let x = net.x;
+    let in_c = net.builder.image(x).unwrap()[2];
+    net.conv(channels, [3, 3], stride, RELU).conv(channels, [3, 3], 1, None);
+    let long = net.x;
+    net.x = x;
+    if stride > 1 || in_c != channels {
+        net.conv(channels, [1, 1], stride, None);
+    }
+    net.add(long, RELU);
+}
+
+/// Image classification of MLPerf Tiny: a ResNet of three blocks.
+fn resnet8(quant: Option<QuantParams>) -> Graph {
+    let mut net = Network::new("resnet8", [1, 32, 32, 3], quant);
+    net.conv(16, [3, 3], 1, RELU);
+    for (channels, stride) in [(16, 1), (32, 2), (64, 2)] {
+        residual(&mut net, channels, stride);
+    }
+    net.classify(10).softmax()
+}
+
+/// ImageNet: ResNet-18.
+fn resnet18(quant: Option<QuantParams>) -> Graph {
+    let mut net = Network::new("resnet18", [1, 224, 224, 3], quant);
+    net.conv(64, [7, 7], 2, RELU);
+    let padding = net.padding([3, 3], 2);
+    net.push(Op::MaxPool2d { kernel: [3, 3], stride: [2, 2], padding }, &[net.x], Vec::new());
+    for (channels, stride) in [(64, 1), (128, 2), (256, 2), (512, 2)] {
+        residual(&mut net, channels, stride);
+        residual(&mut net, channels, 1);
+    }
+    net.classify(1000).finish()
+}
+
+/// ImageNet: MobileNetV2 (Sandler et al. 2018).
+fn mobilenet_v2(quant: Option<QuantParams>) -> Graph {
+    let mut net = Network::new("mobilenet-v2", [1, 224, 224, 3], quant);
+    net.conv(32, [3, 3], 2, RELU6);
+    // Expansion, channels, repetitions, first stride: table 2 of the paper.
+    let blocks = [
+        (1, 16, 1, 1),
+        (6, 24, 2, 2),
+        (6, 32, 3, 2),
+        (6, 64, 4, 2),
+        (6, 96, 3, 1),
+        (6, 160, 3, 2),
+        (6, 320, 1, 1),
+    ];
+    for (expansion, channels, repetitions, first) in blocks {
+        for i in 0..repetitions {
+            let (x, stride) = (net.x, if i == 0 { first } else { 1 });
+            let in_c = net.builder.image(x).unwrap()[2];
+            if expansion > 1 {
+                net.conv(expansion * in_c, [1, 1], 1, RELU6);
+            }
+            net.depthwise(stride, RELU6).conv(channels, [1, 1], 1, None);
+            if stride == 1 && in_c == channels {
+                net.add(x, None);
+            }
+        }
+    }
+    net.conv(1280, [1, 1], 1, RELU6);
+    net.classify(1000).finish()
 }

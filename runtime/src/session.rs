@@ -43,6 +43,10 @@ impl<'a> View<'a> {
 pub struct Options {
     /// Instruction set; `None` takes `HIPFLASK_ISA` from the environment, else the best there is.
     pub isa: Option<Isa>,
+    /// Whether f32 convolutions are plain sums of products: slower, and nearer to the exact value
+    /// than with Winograd's transforms, which rounding makes differ by some 10⁻⁶ of the span
+    /// (`docs/performance.md`).
+    pub direct: bool,
 }
 
 /// An input or output: its name, type and shape, and where it lies in the arena.
@@ -83,7 +87,7 @@ impl Session {
             None => default_isa()?,
         };
         let graph = model.graph();
-        let plan = Plan::new(graph, isa)?;
+        let plan = Plan::new(graph, isa, options.direct)?;
         let port = |&id: &ValueId| {
             let value = graph.value(id);
             Port {

@@ -8,7 +8,7 @@ use hipflask_runtime::kernels::Isa;
 use hipflask_runtime::{Model, Options, Session};
 
 fn session(model: &Model, isa: Isa) -> Session {
-    Session::new(model, &Options { isa: Some(isa) }).unwrap()
+    Session::new(model, &Options { isa: Some(isa), ..Options::default() }).unwrap()
 }
 
 fn golden(model: &Model, isa: Isa) -> Golden {
@@ -78,5 +78,23 @@ fn float_networks_agree_within_their_tolerance() {
     for isa in Isa::available() {
         let verdict = recorded.verify(&model, &mut session(&model, isa)).unwrap();
         assert!(verdict.passed() && !verdict.exact, "{isa}: {verdict:?}");
+    }
+}
+
+#[test]
+fn winograds_transforms_change_little_and_can_be_turned_off() {
+    let model = Model::from_graph(common::winograd_network()).unwrap();
+    let input = common::sample_of(12 * 12 * 16, 4);
+    for isa in Isa::available() {
+        let answer = |direct| {
+            let options = Options { isa: Some(isa), direct };
+            Session::new(&model, &options).unwrap().predict(&input).unwrap().to_vec()
+        };
+        let (direct, fast) = (answer(true), answer(false));
+        assert_ne!(direct, fast, "{isa}: the same sums");
+        let span = direct.iter().fold(0.0_f32, |most, y| most.max(y.abs()));
+        let error = direct.iter().zip(&fast).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        // Twelve units in the last place of the sums of magnitudes, see the kernel's tests.
+        assert!(error <= 1e-5 * span, "{isa}: {error} of {span}");
     }
 }

@@ -34,11 +34,16 @@ static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn running_allocates_nothing_on_any_instruction_set() {
-    for (name, graph) in [("int8", common::int8_network()), ("float", common::float_network())] {
+    let networks = [
+        ("int8", common::int8_network(), common::sample(1)),
+        ("float", common::float_network(), common::sample(1)),
+        ("winograd", common::winograd_network(), common::sample_of(12 * 12 * 16, 1)),
+    ];
+    for (name, graph, input) in networks {
         let model = Model::from_graph(graph).unwrap();
         for isa in Isa::available() {
-            let mut session = Session::new(&model, &Options { isa: Some(isa) }).unwrap();
-            let input = common::sample(1);
+            let mut session =
+                Session::new(&model, &Options { isa: Some(isa), ..Options::default() }).unwrap();
             let before = ALLOCATIONS.with(Cell::get);
             for _ in 0..3 {
                 session.run(&[View::F32(&input)]).unwrap();

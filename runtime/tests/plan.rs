@@ -33,7 +33,7 @@ impl Elements {
 }
 
 fn session(graph: Graph, isa: Isa) -> Session {
-    let options = Options { isa: Some(isa) };
+    let options = Options { isa: Some(isa), ..Options::default() };
     Session::new(&Model::from_graph(graph).unwrap(), &options).unwrap()
 }
 

@@ -104,7 +104,8 @@ fn int8_gives_the_same_bits_on_every_instruction_set() {
         let model = Model::open(digits().path(&name)).unwrap();
         let samples = Samples::new(&data.test, model.preprocess().unwrap());
         assert_eq!(samples.len(), 360);
-        let mut session = Session::new(&model, &Options { isa: Some(isa) }).unwrap();
+        let mut session =
+            Session::new(&model, &Options { isa: Some(isa), ..Options::default() }).unwrap();
         let all = 0..samples.len();
         all.map(|i| session.predict(&samples.get(i)).unwrap().to_vec()).collect()
     };

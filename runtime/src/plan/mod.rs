@@ -46,15 +46,15 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Plans a checked graph in the device's layout.
-    pub(crate) fn new(graph: &Graph, isa: Isa) -> Result<Self> {
+    /// Plans a checked graph in the device's layout; `direct` is that of the session's options.
+    pub(crate) fn new(graph: &Graph, isa: Isa, direct: bool) -> Result<Self> {
         let lays = place::lays(graph, isa);
         let sizes = lays.iter().zip(&graph.values);
         let mut bytes: Vec<usize> =
             sizes.map(|(lay, value)| lay.image.len() * value.dtype.size()).collect();
         let mut kernels = Vec::with_capacity(graph.nodes.len());
         for node in &graph.nodes {
-            let kernel = Kernel::select(graph, node, isa, &lays)?;
+            let kernel = Kernel::select(graph, node, (isa, direct), &lays)?;
             let x = node.inputs[0].0;
             bytes[x] = bytes[x].max(kernel.input_bytes());
             kernels.push(kernel);

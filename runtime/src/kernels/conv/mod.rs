@@ -8,10 +8,14 @@ mod shape;
 mod tests;
 #[cfg(test)]
 mod twin;
+mod winograd;
+
+use alloc::boxed::Box;
 
 use depthwise::{DepthwiseConv, fold, reads_images};
 use matrix::MatrixConv;
 pub use shape::{ConvShape, PlacedConv};
+use winograd::Convolve;
 
 use super::Isa;
 use super::gemm::Arithmetic;
@@ -24,6 +28,7 @@ use crate::quant::Output;
 enum Strategy<T: Arithmetic> {
     Matrix(MatrixConv<T>),
     Depthwise(DepthwiseConv<T>),
+    Winograd(Box<dyn Convolve<T::Value>>),
 }
 
 impl<T: Arithmetic> Strategy<T> {
@@ -31,6 +36,7 @@ impl<T: Arithmetic> Strategy<T> {
         match self {
             Self::Matrix(conv) => conv.scratch_len(),
             Self::Depthwise(conv) => conv.scratch_len(),
+            Self::Winograd(conv) => conv.scratch_len(),
         }
     }
 
@@ -38,6 +44,7 @@ impl<T: Arithmetic> Strategy<T> {
         match self {
             Self::Matrix(conv) => conv.x_len(),
             Self::Depthwise(conv) => conv.x_len(),
+            Self::Winograd(conv) => conv.x_len(),
         }
     }
 
@@ -53,6 +60,7 @@ impl<T: Arithmetic> Strategy<T> {
         match self {
             Self::Matrix(conv) => conv.run(x, y, scratch),
             Self::Depthwise(conv) => conv.run(x, y, scratch),
+            Self::Winograd(conv) => conv.run(x, y, scratch),
         }
     }
 }
@@ -71,7 +79,7 @@ pub fn margin(isa: Isa, shape: &ConvShape, int8: bool) -> Margin {
             let n = shape.out_c / shape.groups;
             super::gemm::int8::tile(isa, n, shape.k()).encode.is_none()
         }
-        (false, false) => super::gemm::float::tile(isa).encode.is_none(),
+        (false, false) => winograd::choose(shape).is_none(),
     };
     if in_place { shape.margin() } else { Margin::default() }
 }
@@ -176,7 +184,28 @@ impl ConvF32 {
         bias: &[f32],
         range: (f32, f32),
     ) -> Self {
-        let conv = conv.into();
+        Self::pack(isa, conv.into(), weight, bias, range, true)
+    }
+
+    /// As [`new`](Self::new), without Winograd's transforms: slower, but rounds less.
+    pub fn direct(
+        isa: Isa,
+        conv: impl Into<PlacedConv>,
+        weight: &[f32],
+        bias: &[f32],
+        range: (f32, f32),
+    ) -> Self {
+        Self::pack(isa, conv.into(), weight, bias, range, false)
+    }
+
+    fn pack(
+        isa: Isa,
+        conv: PlacedConv,
+        weight: &[f32],
+        bias: &[f32],
+        range: (f32, f32),
+        fast: bool,
+    ) -> Self {
         let shape = conv.shape;
         shape.assert_valid();
         assert_eq!(weight.len(), shape.weight_len(), "conv: weight length against {shape:?}");
@@ -187,6 +216,8 @@ impl ConvF32 {
             let (weight, bias) = (weight.repeat(fold), bias.repeat(fold));
             let epilogue = BiasClamp::new(&bias, range, bias.len(), kernel.block);
             Strategy::Depthwise(DepthwiseConv::new(&conv, kernel, &weight, epilogue, 0.0))
+        } else if let Some(size) = winograd::choose(&shape).filter(|_| fast) {
+            Strategy::Winograd(winograd::new(size, isa, &conv, weight, bias, range))
         } else {
             let tile = super::gemm::float::tile(isa);
             let epilogue = BiasClamp::new(bias, range, shape.out_c / shape.groups, tile.lanes);
