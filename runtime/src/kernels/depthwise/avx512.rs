@@ -134,7 +134,7 @@ fn load_all<const N: usize>(weights: &[[f32; LANES]; N]) -> [__m512; N] {
 /// # Safety
 ///
 /// A block at each offset from `start` lies in `x`. With checks here a layer took twice as long
-/// (benches/kernels.rs).
+/// (benches/networks.rs).
 #[inline]
 #[target_feature(enable = "avx512f")]
 unsafe fn taps(x: &[f32], start: usize, offsets: [usize; 3]) -> [__m512; 3] {

@@ -1,6 +1,5 @@
 //! The f32 tile for AVX-512: fused multiply-add with the input broadcast from memory.
 #![allow(clippy::wildcard_imports, reason = "intrinsics carry their prefix")]
-#![expect(unsafe_code, reason = "reads of the left side, checked once a tile")]
 
 use core::arch::x86_64::*;
 
@@ -155,10 +154,7 @@ fn add_products<const R: usize, const W: usize>(
 ) {
     let (vectors, half) = load::<W>(weights);
     for r in 0..R {
-        debug_assert!(at < left[r].len(), "tile: {at} of {}", left[r].len());
-        // SAFETY: windows reach to the end of the last group (`Operands::windows`). With a check
-        // here tiles are slower (benches/kernels.rs).
-        let x = unsafe { *left[r].get_unchecked(at) };
+        let x = left[r][at];
         for (v, &weights) in vectors.iter().enumerate().take(W / 2) {
             acc[r].0[v] = _mm512_fmadd_ps(_mm512_set1_ps(x), weights, acc[r].0[v]);
         }
