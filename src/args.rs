@@ -26,7 +26,8 @@ Begin with `hipflask ship`: it runs everything on the built-in digits.
 
 Exit code: 0 done, 1 a gate such as --max-drop was not met, 2 usage or input error.
 A recipe's data is looked for beside it, then in the folder $HIPFLASK_DATA.
-HIPFLASK_ISA=scalar|avx2|avxvnni|avx512vnni|neon|dotprod|i8mm|armv7neon|simd128 forces a code path of the runtime.";
+HIPFLASK_ISA forces a code path of the runtime: scalar, avx2, avxvnni, avx512vnni, neon, dotprod,
+i8mm, armv7neon or simd128.";
 
 /// Flags of every command.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]

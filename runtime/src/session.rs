@@ -47,6 +47,10 @@ pub struct Options {
     /// Threads that share the work of an inference, the caller's with them: 1 to
     /// [`Options::MOST_THREADS`]. More than the machine has cores are slower than as many.
     pub threads: usize,
+    /// Whether f32 convolutions are plain sums of products: slower, and nearer to the exact value
+    /// than with Winograd's transforms, which rounding makes differ by some 10⁻⁶ of the span
+    /// (`docs/performance.md`).
+    pub direct: bool,
 }
 
 impl Options {
@@ -56,7 +60,7 @@ impl Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { isa: None, threads: 1 }
+        Self { isa: None, threads: 1, direct: false }
     }
 }
 
@@ -104,7 +108,7 @@ impl Session {
             let what = format!("{count} is no number from 1 to {}", Options::MOST_THREADS);
             return Err(Error::new(ErrorKind::Input, "threads", what));
         }
-        let plan = Plan::new(graph, isa, count)?;
+        let plan = Plan::new(graph, isa, count, options.direct)?;
         let threads = if plan.is_divided { Some(Threads::new(count)?) } else { None };
         let port = |&id: &ValueId| {
             let value = graph.value(id);

@@ -35,7 +35,9 @@ fn golden_samples_of_one_instruction_set_hold_on_all() {
 fn any_number_of_threads_gives_the_bits_of_one() {
     let model = Model::from_graph(common::wide_int8_network()).unwrap();
     let answer = |isa, threads| {
-        let mut session = Session::new(&model, &Options { isa: Some(isa), threads }).unwrap();
+        let mut session =
+            Session::new(&model, &Options { isa: Some(isa), threads, ..Options::default() })
+                .unwrap();
         assert_eq!(session.threads(), threads);
         (0..20).for_each(|_| session.run(&[View::F32(&common::wide_sample())]).unwrap());
         session.output(0).bytes().to_vec()
@@ -121,4 +123,22 @@ fn samples_recorded_before_a_simplification_hold() {
     assert!(verdict.passed(), "{verdict:?}");
     let verdict = golden(&longer, Isa::Scalar).verify(&simple, &mut session(&simple, Isa::Scalar));
     assert!(verdict.unwrap().passed());
+}
+
+#[test]
+fn winograds_transforms_change_little_and_can_be_turned_off() {
+    let model = Model::from_graph(common::winograd_network()).unwrap();
+    let input = common::sample_of(12 * 12 * 16, 4);
+    for isa in Isa::available() {
+        let answer = |direct| {
+            let options = Options { isa: Some(isa), direct, ..Options::default() };
+            Session::new(&model, &options).unwrap().predict(&input).unwrap().to_vec()
+        };
+        let (direct, fast) = (answer(true), answer(false));
+        assert_ne!(direct, fast, "{isa}: the same sums");
+        let span = direct.iter().fold(0.0_f32, |most, y| most.max(y.abs()));
+        let error = direct.iter().zip(&fast).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        // Twelve units in the last place of the sums of magnitudes, see the kernel's tests.
+        assert!(error <= 1e-5 * span, "{isa}: {error} of {span}");
+    }
 }

@@ -70,15 +70,16 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Plans a checked graph in the device's layout for so many threads.
-    pub(crate) fn new(graph: &Graph, isa: Isa, threads: usize) -> Result<Self> {
+    /// Plans a checked graph in the device's layout for so many threads; `direct` is that of the
+    /// session's options.
+    pub(crate) fn new(graph: &Graph, isa: Isa, threads: usize, direct: bool) -> Result<Self> {
         let lays = place::lays(graph, isa);
         let sizes = lays.iter().zip(&graph.values);
         let mut bytes: Vec<usize> =
             sizes.map(|(lay, value)| lay.image.len() * value.dtype.size()).collect();
         let mut kernels = Vec::with_capacity(graph.nodes.len());
         for node in &graph.nodes {
-            let kernel = Kernel::select(graph, node, isa, &lays)?;
+            let kernel = Kernel::select(graph, node, (isa, direct), &lays)?;
             let x = node.inputs[0].0;
             bytes[x] = bytes[x].max(kernel.input_bytes());
             kernels.push(kernel);

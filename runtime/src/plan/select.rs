@@ -20,14 +20,19 @@ impl Kernel {
     /// Chooses for a node of a checked graph in the device's layout.
     ///
     /// `lays` says how each value lies in memory.
-    pub(super) fn select(graph: &Graph, node: &Node, isa: Isa, lays: &[Lay]) -> Result<Self> {
+    pub(super) fn select(
+        graph: &Graph,
+        node: &Node,
+        (isa, direct): (Isa, bool),
+        lays: &[Lay],
+    ) -> Result<Self> {
         let (x, y) = (graph.value(node.inputs[0]), graph.value(node.output));
         let int8 = x.dtype == DType::I8;
         let Image { h, w, c, .. } = lays[node.inputs[0].0].image;
         let image = [h, w, c];
         Ok(match &node.op {
             Op::Flatten | Op::Reshape { .. } => Self::Alias,
-            Op::Conv2d { .. } | Op::Linear => convolution(graph, node, isa, lays)?,
+            Op::Conv2d { .. } | Op::Linear => convolution(graph, node, (isa, direct), lays)?,
             Op::BatchNorm { eps } => Self::Elementwise(batch_norm(graph, node, *eps, isa)?),
             Op::Activation { function } if !int8 => {
                 Self::Elementwise(Elementwise::Activation { isa, function: *function })
@@ -94,7 +99,12 @@ pub(super) fn conv_shape(graph: &Graph, node: &Node) -> Option<ConvShape> {
     })
 }
 
-fn convolution(graph: &Graph, node: &Node, isa: Isa, lays: &[Lay]) -> Result<Kernel> {
+fn convolution(
+    graph: &Graph,
+    node: &Node,
+    (isa, direct): (Isa, bool),
+    lays: &[Lay],
+) -> Result<Kernel> {
     let (x, y) = (graph.value(node.inputs[0]), graph.value(node.output));
     let shape =
         conv_shape(graph, node).ok_or_else(|| refused(node, "is no convolution of an image"))?;
@@ -119,7 +129,8 @@ fn convolution(graph: &Graph, node: &Node, isa: Isa, lays: &[Lay]) -> Result<Ker
         None => vec![0.0; shape.out_c],
     };
     let weight = graph.f32s(node, "weight")?;
-    Ok(Kernel::ConvF32(Box::new(ConvF32::new(isa, conv, &weight, &bias, range(node)))))
+    let pack = if direct { ConvF32::direct } else { ConvF32::new };
+    Ok(Kernel::ConvF32(Box::new(pack(isa, conv, &weight, &bias, range(node)))))
 }
 
 /// `γ/σ` and `β - μ·γ/σ`, in f64.

@@ -9,7 +9,12 @@ pub(crate) const SAMPLE: usize = 6 * 5 * 3;
 
 /// A reproducible sample of the networks' input, `[6, 5, 3]`.
 pub(crate) fn sample(seed: usize) -> Vec<f32> {
-    (0..SAMPLE).map(|i| ((i * 7919 + seed * 104_729) % 211) as f32 / 105.0 - 1.0).collect()
+    sample_of(SAMPLE, seed)
+}
+
+/// As many reproducible values.
+pub(crate) fn sample_of(len: usize, seed: usize) -> Vec<f32> {
+    (0..len).map(|i| ((i * 7919 + seed * 104_729) % 211) as f32 / 105.0 - 1.0).collect()
 }
 
 fn weights(shape: &[usize], seed: usize) -> Vec<i8> {
@@ -200,4 +205,16 @@ pub(crate) fn float_network() -> Graph {
     let w = [("weight", numbers(&[5, 4], 9)), ("bias", numbers(&[5], 10))];
     let out = b.node("fc", Op::Linear, &[f], w).unwrap();
     b.finish(&[out]).unwrap()
+}
+
+/// A 3×3 convolution of `[12, 12, 16]` that is worth Winograd's transforms.
+pub(crate) fn winograd_network() -> Graph {
+    let scale = |w: &i8| f32::from(*w) / 1000.0;
+    let weight: Vec<f32> = weights(&[16, 3, 3, 16], 12).iter().map(scale).collect();
+    let mut b = GraphBuilder::new("winograd", Layout::Nhwc);
+    let x = b.input("input", [1, 12, 12, 16]);
+    let op = Op::Conv2d { stride: [1, 1], padding: [1; 4], dilation: [1, 1], groups: 1 };
+    let weight = [("weight", Tensor::from_f32([16, 3, 3, 16], &weight))];
+    let y = b.node("conv", op, &[x], weight).unwrap();
+    b.finish(&[y]).unwrap()
 }

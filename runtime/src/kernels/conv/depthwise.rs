@@ -12,6 +12,8 @@ use crate::kernels::image::Image;
 
 /// Bytes of a band: a fraction of a small board's second-level cache.
 const BAND_BYTES: usize = 64 * 1024;
+/// How much larger bands are that are not copied: more rows share what they read.
+const IN_PLACE: usize = 16;
 /// Most blocks of channels that are worth folding.
 const FOLDED: usize = 8;
 
@@ -69,7 +71,7 @@ impl<T: Arithmetic> DepthwiseConv<T> {
         assert_eq!(conv.channels, (0, shape.out_c), "depthwise: part of the output's channels");
         let budget = BAND_BYTES / size_of::<T::Value>();
         let readable = conv.overread && reads_images(&shape, fold);
-        let in_image = Bands::of_image(conv, budget).filter(|_| readable);
+        let in_image = Bands::of_image(conv, IN_PLACE * budget).filter(|_| readable);
         let in_place = in_image.is_some();
         let bands = in_image.unwrap_or_else(|| {
             let bands = Bands::new(conv, shape.out_c / shape.in_c, budget);

@@ -39,13 +39,15 @@ pub(super) fn run<T: Arithmetic>(
 {
     assert_lengths((conv, strategy), x, y);
     let (rows, line) = (conv.shape.out_h, conv.y_image().line());
-    let count = threads.count().min(rows);
+    let unit = strategy.row_unit();
+    let units = rows.div_ceil(unit);
+    let count = threads.count().min(units);
     let scratch_len = strategy.scratch_len().next_multiple_of(64);
     let (needed, given) = (count * scratch_len, scratch.len());
     assert!(given >= needed, "conv: {count} parts need {needed} bytes of scratch, have {given}");
     let rest = (&mut y[conv.y_image().origin()..], scratch);
     let parts = (0..count).scan(rest, |(y, scratch), i| {
-        let part = rows * i / count..rows * (i + 1) / count;
+        let part = units * i / count * unit..rows.min(units * (i + 1) / count * unit);
         // The last row ends where its last pixel does.
         let y = y.split_off_mut(..y.len().min(part.len() * line))?;
         Some((part, y, scratch.split_off_mut(..scratch_len)?))

@@ -9,14 +9,17 @@ mod shape;
 mod tests;
 #[cfg(test)]
 mod twin;
+mod winograd;
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+use core::ops::Range;
 
 use depthwise::{DepthwiseConv, fold, reads_images};
 use matrix::MatrixConv;
 pub use shape::{ConvShape, PlacedConv};
-
-use alloc::format;
-use alloc::string::String;
-use core::ops::Range;
+use winograd::Convolve;
 
 use super::Isa;
 use super::gemm::Arithmetic;
@@ -30,6 +33,7 @@ use crate::threads::Threads;
 enum Strategy<T: Arithmetic> {
     Matrix(MatrixConv<T>),
     Depthwise(DepthwiseConv<T>),
+    Winograd(Box<dyn Convolve<T::Value>>),
 }
 
 impl<T: Arithmetic> Strategy<T> {
@@ -37,6 +41,7 @@ impl<T: Arithmetic> Strategy<T> {
         match self {
             Self::Matrix(conv) => conv.scratch_len(),
             Self::Depthwise(conv) => conv.scratch_len(),
+            Self::Winograd(conv) => conv.scratch_len(),
         }
     }
 
@@ -44,6 +49,7 @@ impl<T: Arithmetic> Strategy<T> {
         match self {
             Self::Matrix(conv) => conv.x_len(),
             Self::Depthwise(conv) => conv.x_len(),
+            Self::Winograd(conv) => conv.x_len(),
         }
     }
 
@@ -53,6 +59,15 @@ impl<T: Arithmetic> Strategy<T> {
             Self::Matrix(conv) => format!("gemm-{}", conv.panel()),
             Self::Depthwise(conv) if conv.is_folded() => "depthwise-folded".into(),
             Self::Depthwise(_) => "depthwise".into(),
+            Self::Winograd(conv) => format!("winograd-{}", conv.row_unit()),
+        }
+    }
+
+    /// Output rows that are computed together.
+    fn row_unit(&self) -> usize {
+        match self {
+            Self::Matrix(_) | Self::Depthwise(_) => 1,
+            Self::Winograd(conv) => conv.row_unit(),
         }
     }
 
@@ -69,6 +84,7 @@ impl<T: Arithmetic> Strategy<T> {
         match self {
             Self::Matrix(conv) => conv.run(rows, x, y, scratch),
             Self::Depthwise(conv) => conv.run(rows, x, y, scratch),
+            Self::Winograd(conv) => conv.run(rows, x, y, scratch),
         }
     }
 }
@@ -93,7 +109,7 @@ pub fn margin(isa: Isa, shape: &ConvShape, int8: bool) -> Margin {
             let n = shape.out_c / shape.groups;
             super::gemm::int8::tile(isa, n, shape.k()).encode.is_none()
         }
-        (false, false) => super::gemm::float::tile(isa).encode.is_none(),
+        (false, false) => winograd::choose(shape).is_none(),
     };
     if in_place { shape.margin() } else { Margin::default() }
 }
@@ -231,7 +247,28 @@ impl ConvF32 {
         bias: &[f32],
         range: (f32, f32),
     ) -> Self {
-        let conv = conv.into();
+        Self::pack(isa, conv.into(), weight, bias, range, true)
+    }
+
+    /// As [`new`](Self::new), without Winograd's transforms: slower, but rounds less.
+    pub fn direct(
+        isa: Isa,
+        conv: impl Into<PlacedConv>,
+        weight: &[f32],
+        bias: &[f32],
+        range: (f32, f32),
+    ) -> Self {
+        Self::pack(isa, conv.into(), weight, bias, range, false)
+    }
+
+    fn pack(
+        isa: Isa,
+        conv: PlacedConv,
+        weight: &[f32],
+        bias: &[f32],
+        range: (f32, f32),
+        fast: bool,
+    ) -> Self {
         let shape = conv.shape;
         shape.assert_valid();
         assert_eq!(weight.len(), shape.weight_len(), "conv: weight length against {shape:?}");
@@ -242,6 +279,8 @@ impl ConvF32 {
             let (weight, bias) = (weight.repeat(fold), bias.repeat(fold));
             let epilogue = BiasClamp::new(&bias, range, bias.len(), kernel.block);
             Strategy::Depthwise(DepthwiseConv::new(&conv, kernel, (fold, &weight), epilogue, 0.0))
+        } else if let Some(size) = winograd::choose(&shape).filter(|_| fast) {
+            Strategy::Winograd(winograd::new(size, isa, &conv, weight, bias, range))
         } else {
             let tile = super::gemm::float::tile(isa);
             let epilogue = BiasClamp::new(bias, range, shape.out_c / shape.groups, tile.lanes);

@@ -104,7 +104,7 @@ fn case() -> impl Strategy<Value = Case> {
 
 /// The convolution by itself, with an input that can be read in place, and with an input whose
 /// margin is of no use; the latter two have outputs with margins, the last among other channels.
-fn places(shape: &ConvShape, seed: u64) -> [PlacedConv; 3] {
+pub(super) fn places(shape: &ConvShape, seed: u64) -> [PlacedConv; 3] {
     let odd = (seed % 3) as usize;
     let y = Margin { above: odd, below: 1, beside: 2 - odd };
     let x = shape.margin().union(Margin { above: odd, below: 0, beside: 1 });
@@ -117,7 +117,13 @@ fn places(shape: &ConvShape, seed: u64) -> [PlacedConv; 3] {
 }
 
 /// The image `x` in a buffer of `len` with its margin of `zero`, and `behind` behind it.
-fn placed<T: Copy>(conv: &PlacedConv, x: &[T], zero: T, behind: T, len: usize) -> Vec<T> {
+pub(super) fn placed<T: Copy>(
+    conv: &PlacedConv,
+    x: &[T],
+    zero: T,
+    behind: T,
+    len: usize,
+) -> Vec<T> {
     let image = conv.x_image();
     let mut buffer = alloc::vec![behind; len];
     image.place(x, &mut buffer);
@@ -126,7 +132,7 @@ fn placed<T: Copy>(conv: &PlacedConv, x: &[T], zero: T, behind: T, len: usize) -
 }
 
 /// The convolution's output in a buffer, with `untouched` left in its place.
-fn take<T: Copy>(conv: &PlacedConv, y: &mut [T], untouched: T) -> Vec<T> {
+pub(super) fn take<T: Copy>(conv: &PlacedConv, y: &mut [T], untouched: T) -> Vec<T> {
     let (image, (first, channels)) = (conv.y_image(), conv.channels);
     let mut output = Vec::new();
     for row in 0..image.h {
@@ -176,7 +182,7 @@ fn check_float(Case { shape, seed, .. }: &Case) -> Result<(), TestCaseError> {
     let tolerance = (shape.k() + 1) as f64 * f64::from(f32::EPSILON);
     for isa in Isa::available() {
         for place in places(shape, *seed) {
-            let conv = ConvF32::new(isa, place, &weight, &bias, range);
+            let conv = ConvF32::direct(isa, place, &weight, &bias, range);
             let mut scratch = Aligned::<u8>::zeroed(conv.scratch_len());
             scratch.as_mut_slice().fill(0xff);
             let x = placed(&place, &x, 0.0, 1e9, conv.input_len());

@@ -5,6 +5,8 @@ mod armv7;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "x86_64")]
 mod avx512vnni;
 #[cfg(target_arch = "x86_64")]
 mod avxvnni;
@@ -182,7 +184,9 @@ pub(crate) fn float(isa: Isa) -> Kernel<Float> {
     isa.assert_available();
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 | Isa::AvxVnni | Isa::Avx512Vnni => avx2::FLOAT,
+        Isa::Avx2 | Isa::AvxVnni => avx2::FLOAT,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni => avx512::FLOAT,
         #[cfg(target_arch = "aarch64")]
         Isa::Neon | Isa::Dotprod | Isa::I8mm => neon::FLOAT,
         _ => portable::FLOAT,

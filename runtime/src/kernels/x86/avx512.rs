@@ -86,6 +86,27 @@ pub(crate) fn transpose([a, b, c, d]: [__m512i; 4]) -> [__m512i; 4] {
     ]
 }
 
+/// Stores the first `y.len()` of 16 f32.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn store_f32x16(y: &mut [f32], values: __m512) {
+    if let Ok(y) = <&mut [f32; 16]>::try_from(&mut *y) {
+        // SAFETY: the reference covers exactly the 64 bytes written; no alignment is needed.
+        unsafe { _mm512_storeu_ps(y.as_mut_ptr(), values) };
+    } else {
+        store_some_f32(y, values);
+    }
+}
+
+/// Stores the first `y.len()` of 15 f32.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn store_some_f32(y: &mut [f32], values: __m512) {
+    let mask = ((1_u32 << y.len().min(15)) - 1) as u16;
+    // SAFETY: only the first `y.len()` elements, at most 15, are written.
+    unsafe { _mm512_mask_storeu_ps(y.as_mut_ptr(), mask, values) };
+}
+
 /// Stores 64 int8.
 #[inline]
 #[target_feature(enable = "avx512f")]

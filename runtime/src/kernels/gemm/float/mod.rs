@@ -2,6 +2,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
@@ -47,7 +49,9 @@ pub(crate) fn tile(isa: Isa) -> Tile<Float> {
     isa.assert_available();
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 | Isa::AvxVnni | Isa::Avx512Vnni => avx2::TILE,
+        Isa::Avx2 | Isa::AvxVnni => avx2::TILE,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni => avx512::TILE,
         #[cfg(target_arch = "aarch64")]
         Isa::Neon | Isa::Dotprod | Isa::I8mm => neon::TILE,
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
