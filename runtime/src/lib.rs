@@ -22,10 +22,10 @@ pub mod profile;
 pub mod quant;
 mod session;
 mod tensor;
-#[cfg(feature = "std")]
+#[cfg(all(feature = "std", not(target_family = "wasm")))]
 mod threads;
 /// Without `std` there are none but the caller.
-#[cfg(not(feature = "std"))]
+#[cfg(not(all(feature = "std", not(target_family = "wasm"))))]
 #[path = "threads_none.rs"]
 mod threads;
 

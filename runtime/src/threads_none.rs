@@ -1,4 +1,4 @@
-//! Without `std` there is no thread but the caller's.
+//! Without `std`, and in WebAssembly, there is no thread but the caller's.
 
 use crate::{Error, ErrorKind, Result};
 
@@ -6,9 +6,10 @@ use crate::{Error, ErrorKind, Result};
 pub(crate) enum Threads {}
 
 impl Threads {
-    /// Fails: only the feature `std` brings threads.
+    /// Fails: only the feature `std` brings threads, and not to WebAssembly.
     pub(crate) fn new(count: usize) -> Result<Self> {
-        let what = alloc::format!("{count} need the feature \"std\"; take 1");
+        let what =
+            alloc::format!("{count} need an operating system and the feature \"std\"; take 1");
         Err(Error::new(ErrorKind::Unsupported, "threads", what))
     }
 

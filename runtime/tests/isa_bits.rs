@@ -44,7 +44,8 @@ fn any_number_of_threads_gives_the_bits_of_one() {
     };
     let one = answer(Isa::Scalar, 1);
     for isa in Isa::available() {
-        for threads in [1, 2, 3, 5, 16] {
+        let counts: &[usize] = if cfg!(target_family = "wasm") { &[1] } else { &[1, 2, 3, 5, 16] };
+        for &threads in counts {
             assert!(answer(isa, threads) == one, "{isa}, {threads} threads");
         }
     }
