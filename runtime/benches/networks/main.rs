@@ -135,7 +135,7 @@ fn compare(name: &str, model: &Model) {
     for (session, times) in sessions.iter().zip(&times) {
         let (fastest, median) = (times[0], times[times.len() / 2]);
         println!(
-            "{name:<10} {:<11} {fastest:>9.1} {median:>9.1} {:>9.1} {:>8.0}%",
+            "{name:<10} {:<11} {fastest:>9.2} {median:>9.1} {:>9.1} {:>8.0}%",
             session.isa(),
             scalar / fastest,
             100.0 * limit / fastest

@@ -346,6 +346,10 @@ fn the_tests_ran_every_instruction_set_of_this_cpu() {
         && std::is_x86_feature_detected!("avx512vbmi")
         && std::is_x86_feature_detected!("avx512vnni");
     let mut expected = alloc::vec!["scalar"];
+    for isa in Isa::available().filter(|&isa| isa != Isa::Scalar) {
+        let nr = |n| gemm::int8::vector(isa, n).map(|kernel| kernel.nr);
+        assert_eq!([nr(8), nr(9)], [Some(8), Some(64)], "{isa}: the linear kernel is another's");
+    }
     if has_avx2 {
         expected.push("avx2");
         for (n, k, k_group) in [(16, 640, 4), (64, 64, 4), (64, 640, 2)] {

@@ -9,6 +9,7 @@ mod shape;
 mod tests;
 #[cfg(test)]
 mod twin;
+mod vector;
 mod winograd;
 
 use alloc::boxed::Box;
@@ -19,6 +20,7 @@ use core::ops::Range;
 use depthwise::{DepthwiseConv, fold, reads_images};
 use matrix::MatrixConv;
 pub use shape::{ConvShape, PlacedConv};
+use vector::VectorConv;
 use winograd::Convolve;
 
 use super::Isa;
@@ -33,6 +35,7 @@ use crate::threads::Threads;
 enum Strategy<T: Arithmetic> {
     Matrix(MatrixConv<T>),
     Depthwise(DepthwiseConv<T>),
+    Vector(VectorConv<T>),
     Winograd(Box<dyn Convolve<T::Value>>),
 }
 
@@ -41,6 +44,7 @@ impl<T: Arithmetic> Strategy<T> {
         match self {
             Self::Matrix(conv) => conv.scratch_len(),
             Self::Depthwise(conv) => conv.scratch_len(),
+            Self::Vector(_) => 0,
             Self::Winograd(conv) => conv.scratch_len(),
         }
     }
@@ -49,6 +53,7 @@ impl<T: Arithmetic> Strategy<T> {
         match self {
             Self::Matrix(conv) => conv.x_len(),
             Self::Depthwise(conv) => conv.x_len(),
+            Self::Vector(conv) => conv.x_len(),
             Self::Winograd(conv) => conv.x_len(),
         }
     }
@@ -59,6 +64,7 @@ impl<T: Arithmetic> Strategy<T> {
             Self::Matrix(conv) => format!("gemm-{}", conv.panel()),
             Self::Depthwise(conv) if conv.is_folded() => "depthwise-folded".into(),
             Self::Depthwise(_) => "depthwise".into(),
+            Self::Vector(_) => "gemv".into(),
             Self::Winograd(conv) => format!("winograd-{}", conv.row_unit()),
         }
     }
@@ -66,7 +72,7 @@ impl<T: Arithmetic> Strategy<T> {
     /// Output rows that are computed together.
     fn row_unit(&self) -> usize {
         match self {
-            Self::Matrix(_) | Self::Depthwise(_) => 1,
+            Self::Matrix(_) | Self::Depthwise(_) | Self::Vector(_) => 1,
             Self::Winograd(conv) => conv.row_unit(),
         }
     }
@@ -84,6 +90,7 @@ impl<T: Arithmetic> Strategy<T> {
         match self {
             Self::Matrix(conv) => conv.run(rows, x, y, scratch),
             Self::Depthwise(conv) => conv.run(rows, x, y, scratch),
+            Self::Vector(conv) => conv.run(x, y),
             Self::Winograd(conv) => conv.run(rows, x, y, scratch),
         }
     }
@@ -177,10 +184,16 @@ impl ConvI8 {
             Strategy::Depthwise(DepthwiseConv::new(&conv, kernel, (fold, &weight), epilogue, zero))
         } else {
             let n = shape.out_c / shape.groups;
-            let tile = super::gemm::int8::tile(isa, n, shape.k());
             let rows = Rows { weight, bias, multiplier };
-            let epilogue = Requantize::new(isa, rows, output, n, tile.lanes);
-            Strategy::Matrix(MatrixConv::new(&conv, tile, weight, epilogue, zero))
+            let fits = VectorConv::<Int8>::fits(&conv);
+            if let Some(kernel) = super::gemm::int8::vector(isa, n).filter(|_| fits) {
+                let epilogue = Requantize::new(isa, rows, output, n, kernel.lanes);
+                Strategy::Vector(VectorConv::new(&conv, kernel, weight, epilogue))
+            } else {
+                let tile = super::gemm::int8::tile(isa, n, shape.k());
+                let epilogue = Requantize::new(isa, rows, output, n, tile.lanes);
+                Strategy::Matrix(MatrixConv::new(&conv, tile, weight, epilogue, zero))
+            }
         };
         Self { isa, conv, strategy }
     }

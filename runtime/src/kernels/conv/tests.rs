@@ -266,7 +266,11 @@ proptest! {
 
 #[test]
 fn a_linear_layer_equals_the_definition() {
-    for (inputs, outputs) in [(1, 1), (3, 10), (64, 16), (129, 33), (784, 128), (4_700, 17)] {
+    let few = [1, 3, 4, 5, 8].map(|outputs| [(7, outputs), (64, outputs), (173, outputs)]);
+    let many = [9, 16, 17, 33, 48, 64, 65, 100, 113, 160, 200]
+        .map(|outputs| [(2, outputs), (8, outputs), (30, outputs), (129, outputs)]);
+    let real = [(1, 1), (3, 10), (784, 128), (640, 128), (4_700, 17)];
+    for (inputs, outputs) in few.concat().into_iter().chain(many.concat()).chain(real) {
         let shape = ConvShape::linear(inputs, outputs);
         let output = Output { zero_point: -7, lo: -128, hi: 127 };
         let case = Case { shape, zero: 5, output, seed: 3 };
@@ -347,17 +351,25 @@ fn first_layers_on_three_channels_equal_the_definition() {
 #[test]
 fn saturating_sums_stay_exact() {
     // 4,608 products of -128 · -127 are 7.5 · 10⁷: i16 or saturating steps would show.
-    let shape = ConvShape::linear(4_608, 17);
-    let (x, weight) = (alloc::vec![-128_i8; 4_608], alloc::vec![-127_i8; 4_608 * 17]);
+    // Of a linear layer, and of a 1×1 convolution on two pixels.
+    let shapes = [17, 5].map(|out_c| {
+        let linear = ConvShape::linear(4_608, out_c);
+        [linear, ConvShape { in_w: 2, out_w: 2, ..linear }]
+    });
     let sum = 4_608 * 128 * 127;
+    let m = 100.0 / sum as f32;
     let output = Output { zero_point: 0, lo: -128, hi: 127 };
-    for isa in Isa::available() {
-        let m = 100.0 / sum as f32;
-        let conv = ConvI8::new(isa, shape, &weight, &[0; 17], &[m; 17], 0, output);
+    for (isa, shape) in Isa::available()
+        .flat_map(|isa| shapes.as_flattened().iter().map(move |shape| (isa, *shape)))
+    {
+        let x = alloc::vec![-128_i8; shape.input_len()];
+        let weight = alloc::vec![-127_i8; shape.weight_len()];
+        let (bias, multiplier) = (alloc::vec![0; shape.out_c], alloc::vec![m; shape.out_c]);
+        let conv = ConvI8::new(isa, shape, &weight, &bias, &multiplier, 0, output);
         let mut scratch = Aligned::<u8>::zeroed(conv.scratch_len());
-        let mut y = [0; 17];
+        let mut y = alloc::vec![0; shape.output_len()];
         conv.run(&x, &mut y, scratch.as_mut_slice());
-        assert_eq!(y, [100; 17], "{isa}");
+        assert!(y.iter().all(|&y| y == 100), "{isa} {shape:?}: {y:?}");
     }
 }
 

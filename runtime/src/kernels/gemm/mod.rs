@@ -5,6 +5,7 @@
 
 pub(crate) mod float;
 pub(crate) mod int8;
+pub(crate) mod vector;
 
 use bytemuck::Pod;
 
@@ -128,7 +129,8 @@ impl<T: Arithmetic> Gemm<T> {
         weight: &[T::Value],
         epilogue: T::Epilogue,
     ) -> Self {
-        let weights = pack(&tile, n, depth, weight);
+        let Tile { nr, lanes, k_group, .. } = tile;
+        let weights = pack([nr, lanes, k_group], n, depth, weight);
         let segment = depth.segment.next_multiple_of(tile.k_group);
         Self { depth: Depth { segment, ..depth }, n, tile, weights, epilogue }
     }
@@ -175,13 +177,12 @@ impl<T: Arithmetic> Gemm<T> {
 
 /// `[groups, n, segments, segment]` to `[groups, panels, segments, segment / k_group, channels,
 /// k_group]` with zeros where padded.
-fn pack<T: Arithmetic>(
-    tile: &Tile<T>,
+fn pack<V: Pod>(
+    [nr, lanes, k_group]: [usize; 3],
     n: usize,
     depth: Depth,
-    weight: &[T::Value],
-) -> Aligned<T::Value> {
-    let Tile { nr, lanes, k_group, .. } = *tile;
+    weight: &[V],
+) -> Aligned<V> {
     let Depth { segments, segment } = depth;
     let padded = segment.next_multiple_of(k_group);
     let channels = n.next_multiple_of(lanes);

@@ -18,10 +18,13 @@ mod portable;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod simd128;
 #[cfg(target_arch = "x86_64")]
+mod vector;
+#[cfg(target_arch = "x86_64")]
 mod vectors256;
 
 use alloc::vec::Vec;
 
+use super::vector::Kernel;
 use super::{Arithmetic, Tile, spread};
 use crate::kernels::Isa;
 use crate::kernels::aligned::Aligned;
@@ -144,5 +147,18 @@ pub(crate) fn tile(isa: Isa, n: usize, k: usize) -> Tile<Int8> {
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
         Isa::Simd128 => simd128::TILE,
         _ => portable::TILE,
+    }
+}
+
+/// The kernel for one pixel by `n` channels, where there is one; panics when this CPU lacks the
+/// instruction set.
+#[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "one kernel for all"))]
+pub(crate) fn vector(isa: Isa, n: usize) -> Option<Kernel<Int8>> {
+    isa.assert_available();
+    match isa {
+        Isa::Scalar => Some(portable::VECTOR),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 | Isa::AvxVnni | Isa::Avx512Vnni => Some(vector::kernel(isa, n)),
+        _ => None,
     }
 }

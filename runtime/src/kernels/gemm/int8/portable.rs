@@ -1,7 +1,9 @@
-//! The int8 tile in plain Rust, for the compiler to vectorize with the target's baseline.
+//! The int8 tile and the kernel of linear layers in plain Rust, for the compiler to vectorize with the
+//! target's baseline.
 
 use super::super::{Operands, Tile};
 use super::Int8;
+use crate::kernels::gemm::vector;
 use crate::quant::requantize;
 
 const NR: usize = 16;
@@ -23,6 +25,25 @@ fn run(operands: &mut Operands<'_, Int8>) {
         }
         let y = operands.y_row(row);
         for ((y, &sum), &m) in y.iter_mut().zip(&sums).zip(multiplier) {
+            *y = requantize(sum, m, epilogue.output);
+        }
+    }
+}
+
+/// One pixel by all channels.
+pub(super) const VECTOR: vector::Kernel<Int8> =
+    vector::Kernel { nr: NR, lanes: NR, k_group: 1, run: vector };
+
+fn vector(operands: &mut vector::Operands<'_, Int8>) {
+    let epilogue = operands.epilogue;
+    let (bias, _) = epilogue.bias.as_chunks();
+    let (multipliers, _) = epilogue.multiplier.as_chunks::<NR>();
+    let (weights, _) = operands.weights.as_chunks::<NR>();
+    let panels = weights.chunks_exact(operands.x.len()).zip(operands.y.chunks_mut(NR));
+    for (((weights, y), bias), multipliers) in panels.zip(bias).zip(multipliers) {
+        let mut sums = *bias;
+        add_products(&mut sums, operands.x, weights);
+        for ((y, &sum), &m) in y.iter_mut().zip(&sums).zip(multipliers) {
             *y = requantize(sum, m, epilogue.output);
         }
     }
