@@ -352,7 +352,7 @@ fn the_tests_ran_every_instruction_set_of_this_cpu() {
     }
     if has_avx2 {
         expected.push("avx2");
-        for (n, k, k_group) in [(16, 640, 4), (64, 64, 4), (64, 640, 2)] {
+        for (n, k, k_group) in [(16, 640, 4), (64, 63, 4), (64, 64, 2)] {
             let tile = gemm::int8::tile(Isa::Avx2, n, k);
             assert_eq!((tile.lanes, tile.k_group), (8, k_group), "the int8 tile is another's");
         }

@@ -7,7 +7,7 @@ use super::Int8;
 use crate::kernels::gemm::Tile;
 
 /// Products of a sum from which to widen pixels pays (benches/networks.rs).
-const DEEP: usize = 128;
+const DEEP: usize = 64;
 
 /// The tile for `n` channels of sums of `k` products: pixels are widened where many channels share
 /// them.
