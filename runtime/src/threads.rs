@@ -38,6 +38,8 @@ struct Job<'a> {
 
 #[derive(Default)]
 struct Shared {
+    /// Workers that are at work.
+    begun: AtomicUsize,
     /// All parts of the job and those claimed, in one word.
     claims: AtomicUsize,
     /// Valid while a part is claimed and not done.
@@ -61,6 +63,10 @@ impl Threads {
                 Error::new(ErrorKind::Input, "threads", what)
             })?;
             threads.workers.push(worker);
+        }
+        // A thread allocates as it begins: not during the first job.
+        while threads.shared.begun.load(Ordering::Acquire) < threads.workers.len() {
+            thread::yield_now();
         }
         Ok(threads)
     }
@@ -156,6 +162,7 @@ impl Shared {
 
     /// A worker's life.
     fn work(&self) {
+        self.begun.fetch_add(1, Ordering::Release);
         while !self.stop.load(Ordering::SeqCst) {
             if let Some(i) = self.claim() {
                 let _done = Done(self);
