@@ -57,12 +57,21 @@ fn encode(values: &mut [i8]) {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn wide(operands: &mut Operands<'_, Int8>) {
+    if Requantizer::unsigned(operands.epilogue.output) {
+        vectors::<true>(operands);
+    } else {
+        vectors::<false>(operands);
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn vectors<const UNSIGNED: bool>(operands: &mut Operands<'_, Int8>) {
     match operands.cols.div_ceil(LANES) {
-        1 => columns::<1, true>(operands),
-        2 => columns::<2, true>(operands),
-        3 => columns::<3, true>(operands),
-        4 => columns::<4, true>(operands),
-        _ => columns::<6, true>(operands),
+        1 => columns::<1, true, UNSIGNED>(operands),
+        2 => columns::<2, true, UNSIGNED>(operands),
+        3 => columns::<3, true, UNSIGNED>(operands),
+        4 => columns::<4, true, UNSIGNED>(operands),
+        _ => columns::<6, true, UNSIGNED>(operands),
     }
 }
 
@@ -75,13 +84,19 @@ fn first_layer(operands: &mut Operands<'_, Int8>) {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn narrow(operands: &mut Operands<'_, Int8>) {
-    columns::<1, false>(operands);
+    if Requantizer::unsigned(operands.epilogue.output) {
+        columns::<1, false, true>(operands);
+    } else {
+        columns::<1, false, false>(operands);
+    }
 }
 
 /// All pixels by `V` vectors of channels, in tiles as even as can be.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn columns<const V: usize, const OFFSET: bool>(operands: &mut Operands<'_, Int8>) {
+fn columns<const V: usize, const OFFSET: bool, const UNSIGNED: bool>(
+    operands: &mut Operands<'_, Int8>,
+) {
     // Hidden, or the compiler flips bits before it broadcasts, in one instruction more.
     let flip = core::hint::black_box(_mm512_set1_epi8(i8::MIN));
     let constants = (flip, Requantizer::new(operands.epilogue.output));
@@ -91,21 +106,21 @@ fn columns<const V: usize, const OFFSET: bool>(operands: &mut Operands<'_, Int8>
     for left in (1..=pixels.len().div_ceil(most)).rev() {
         let next = row + (pixels.len() - row).div_ceil(left);
         match pixels[row..next] {
-            [a] => rows::<1, V, OFFSET>(operands, [a], row, &constants),
-            [a, b] => rows::<2, V, OFFSET>(operands, [a, b], row, &constants),
-            [a, b, c] => rows::<3, V, OFFSET>(operands, [a, b, c], row, &constants),
-            [a, b, c, d] => rows::<4, V, OFFSET>(operands, [a, b, c, d], row, &constants),
+            [a] => rows::<1, V, OFFSET, UNSIGNED>(operands, [a], row, &constants),
+            [a, b] => rows::<2, V, OFFSET, UNSIGNED>(operands, [a, b], row, &constants),
+            [a, b, c] => rows::<3, V, OFFSET, UNSIGNED>(operands, [a, b, c], row, &constants),
+            [a, b, c, d] => rows::<4, V, OFFSET, UNSIGNED>(operands, [a, b, c, d], row, &constants),
             [a, b, c, d, e] if V <= 4 => {
-                rows::<5, V, OFFSET>(operands, [a, b, c, d, e], row, &constants);
+                rows::<5, V, OFFSET, UNSIGNED>(operands, [a, b, c, d, e], row, &constants);
             }
             [a, b, c, d, e, f] if V <= 4 => {
-                rows::<6, V, OFFSET>(operands, [a, b, c, d, e, f], row, &constants);
+                rows::<6, V, OFFSET, UNSIGNED>(operands, [a, b, c, d, e, f], row, &constants);
             }
             [a, b, c, d, e, f, g] if V <= 3 => {
-                rows::<7, V, OFFSET>(operands, [a, b, c, d, e, f, g], row, &constants);
+                rows::<7, V, OFFSET, UNSIGNED>(operands, [a, b, c, d, e, f, g], row, &constants);
             }
             [a, b, c, d, e, f, g, h] if V <= 3 => {
-                rows::<8, V, OFFSET>(operands, [a, b, c, d, e, f, g, h], row, &constants);
+                rows::<8, V, OFFSET, UNSIGNED>(operands, [a, b, c, d, e, f, g, h], row, &constants);
             }
             _ => unreachable!("tiles have 1 to {most} pixels"),
         }
@@ -116,7 +131,7 @@ fn columns<const V: usize, const OFFSET: bool>(operands: &mut Operands<'_, Int8>
 /// `R` pixels by `V` vectors of channels.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn rows<const R: usize, const V: usize, const OFFSET: bool>(
+fn rows<const R: usize, const V: usize, const OFFSET: bool, const UNSIGNED: bool>(
     operands: &mut Operands<'_, Int8>,
     pixels: [usize; R],
     row: usize,
@@ -168,7 +183,12 @@ fn rows<const R: usize, const V: usize, const OFFSET: bool>(
                     load_f32x16(&multipliers[c % V]),
                     load_f32x16(&multipliers[d % V]),
                 ];
-                $store($i, requantizer.apply(sums, multipliers));
+                let values = if UNSIGNED {
+                    requantizer.apply_unsigned(sums, multipliers)
+                } else {
+                    requantizer.apply(sums, multipliers)
+                };
+                $store($i, values);
             })*
         };
     }
