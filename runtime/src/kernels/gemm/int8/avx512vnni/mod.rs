@@ -25,6 +25,8 @@ pub(super) const fn tile(n: usize, k: usize) -> Tile<Int8> {
     match (n, k) {
         (first::CHANNELS, first::K) => FIRST,
         (..=8, _) => EIGHT,
+        // Pointwise ones as a rule, which read their input once: a copy does not pay.
+        (..=LANES, 16 | 32) => WIDE,
         (..=LANES, LANES..) => NARROW,
         (96, _) => SIX,
         _ => WIDE,
@@ -42,8 +44,8 @@ const SIX: Tile<Int8> = Tile { nr: 6 * LANES, ..WIDE };
 /// As [`WIDE`], but for the first layer of narrow image networks.
 const FIRST: Tile<Int8> = Tile { run: first_layer, ..WIDE };
 
-/// One vector of channels: with no other to share it, to offset pixels costs as much as the
-/// products, which is more than a copy where there are many.
+/// One vector of channels: with no other to share it, to offset pixels costs more than a copy where
+/// several taps read them.
 const NARROW: Tile<Int8> =
     Tile { nr: LANES, lanes: LANES, k_group: GROUP, encode: Some(encode), run: narrow };
 
