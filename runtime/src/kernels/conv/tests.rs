@@ -49,7 +49,7 @@ struct Case {
 }
 
 fn geometry() -> impl Strategy<Value = ConvShape> {
-    let channels = || select(&[1_usize, 2, 3, 7, 8, 16, 17, 24, 33, 64, 65]);
+    let channels = || select(&[1_usize, 2, 3, 7, 8, 16, 17, 24, 33, 64, 65, 96]);
     let kernel = || select(&[1_usize, 2, 3, 5]);
     let pair = |of: std::ops::RangeInclusive<usize>| [of.clone(), of];
     (

@@ -15,15 +15,20 @@ use crate::kernels::x86::avx512::{
     store_i8x64, store_i8x64_all,
 };
 
-/// Most pixels in a tile; six by four vectors of channels are 24 sums, of the 32 registers.
+/// Most pixels in a tile.
 const MOST: usize = 8;
+/// Most vectors of sums in a tile, of the 32 registers.
+const SUMS: usize = 24;
 
 /// The tile for `n` channels of sums of `k` products.
 pub(super) const fn tile(n: usize, k: usize) -> Tile<Int8> {
     match (n, k) {
         (first::CHANNELS, first::K) => FIRST,
         (..=8, _) => EIGHT,
+        // Pointwise ones as a rule, which read their input once: a copy does not pay.
+        (..=LANES, 16 | 32) => WIDE,
         (..=LANES, LANES..) => NARROW,
+        (96, _) => SIX,
         _ => WIDE,
     }
 }
@@ -32,11 +37,15 @@ pub(super) const fn tile(n: usize, k: usize) -> Tile<Int8> {
 const WIDE: Tile<Int8> =
     Tile { nr: 4 * LANES, lanes: LANES, k_group: GROUP, encode: None, run: wide };
 
+/// Six vectors, where they are all channels: rows of pixels then follow one another and are stored
+/// as whole vectors.
+const SIX: Tile<Int8> = Tile { nr: 6 * LANES, ..WIDE };
+
 /// As [`WIDE`], but for the first layer of narrow image networks.
 const FIRST: Tile<Int8> = Tile { run: first_layer, ..WIDE };
 
-/// One vector of channels: with no other to share it, to offset pixels costs as much as the
-/// products, which is more than a copy where there are many.
+/// One vector of channels: with no other to share it, to offset pixels costs more than a copy where
+/// several taps read them.
 const NARROW: Tile<Int8> =
     Tile { nr: LANES, lanes: LANES, k_group: GROUP, encode: Some(encode), run: narrow };
 
@@ -50,11 +59,21 @@ fn encode(values: &mut [i8]) {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn wide(operands: &mut Operands<'_, Int8>) {
+    if Requantizer::unsigned(operands.epilogue.output) {
+        vectors::<true>(operands);
+    } else {
+        vectors::<false>(operands);
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn vectors<const UNSIGNED: bool>(operands: &mut Operands<'_, Int8>) {
     match operands.cols.div_ceil(LANES) {
-        1 => columns::<1, true>(operands),
-        2 => columns::<2, true>(operands),
-        3 => columns::<3, true>(operands),
-        _ => columns::<4, true>(operands),
+        1 => columns::<1, true, UNSIGNED>(operands),
+        2 => columns::<2, true, UNSIGNED>(operands),
+        3 => columns::<3, true, UNSIGNED>(operands),
+        4 => columns::<4, true, UNSIGNED>(operands),
+        _ => columns::<6, true, UNSIGNED>(operands),
     }
 }
 
@@ -67,37 +86,45 @@ fn first_layer(operands: &mut Operands<'_, Int8>) {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn narrow(operands: &mut Operands<'_, Int8>) {
-    columns::<1, false>(operands);
+    if Requantizer::unsigned(operands.epilogue.output) {
+        columns::<1, false, true>(operands);
+    } else {
+        columns::<1, false, false>(operands);
+    }
 }
 
 /// All pixels by `V` vectors of channels, in tiles as even as can be.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn columns<const V: usize, const OFFSET: bool>(operands: &mut Operands<'_, Int8>) {
+fn columns<const V: usize, const OFFSET: bool, const UNSIGNED: bool>(
+    operands: &mut Operands<'_, Int8>,
+) {
     // Hidden, or the compiler flips bits before it broadcasts, in one instruction more.
     let flip = core::hint::black_box(_mm512_set1_epi8(i8::MIN));
     let constants = (flip, Requantizer::new(operands.epilogue.output));
-    let most = if V > 2 { 6 } else { MOST };
+    let most = (SUMS / V).min(MOST);
     let pixels = operands.left.pixels;
     let mut row = 0;
     for left in (1..=pixels.len().div_ceil(most)).rev() {
         let next = row + (pixels.len() - row).div_ceil(left);
         match pixels[row..next] {
-            [a] => rows::<1, V, OFFSET>(operands, [a], row, &constants),
-            [a, b] => rows::<2, V, OFFSET>(operands, [a, b], row, &constants),
-            [a, b, c] => rows::<3, V, OFFSET>(operands, [a, b, c], row, &constants),
-            [a, b, c, d] => rows::<4, V, OFFSET>(operands, [a, b, c, d], row, &constants),
-            [a, b, c, d, e] => rows::<5, V, OFFSET>(operands, [a, b, c, d, e], row, &constants),
-            [a, b, c, d, e, f] => {
-                rows::<6, V, OFFSET>(operands, [a, b, c, d, e, f], row, &constants);
+            [a] => rows::<1, V, OFFSET, UNSIGNED>(operands, [a], row, &constants),
+            [a, b] => rows::<2, V, OFFSET, UNSIGNED>(operands, [a, b], row, &constants),
+            [a, b, c] => rows::<3, V, OFFSET, UNSIGNED>(operands, [a, b, c], row, &constants),
+            [a, b, c, d] => rows::<4, V, OFFSET, UNSIGNED>(operands, [a, b, c, d], row, &constants),
+            [a, b, c, d, e] if V <= 4 => {
+                rows::<5, V, OFFSET, UNSIGNED>(operands, [a, b, c, d, e], row, &constants);
             }
-            [a, b, c, d, e, f, g] => {
-                rows::<7, V, OFFSET>(operands, [a, b, c, d, e, f, g], row, &constants);
+            [a, b, c, d, e, f] if V <= 4 => {
+                rows::<6, V, OFFSET, UNSIGNED>(operands, [a, b, c, d, e, f], row, &constants);
             }
-            [a, b, c, d, e, f, g, h] => {
-                rows::<8, V, OFFSET>(operands, [a, b, c, d, e, f, g, h], row, &constants);
+            [a, b, c, d, e, f, g] if V <= 3 => {
+                rows::<7, V, OFFSET, UNSIGNED>(operands, [a, b, c, d, e, f, g], row, &constants);
             }
-            _ => unreachable!("tiles have 1 to {MOST} pixels"),
+            [a, b, c, d, e, f, g, h] if V <= 3 => {
+                rows::<8, V, OFFSET, UNSIGNED>(operands, [a, b, c, d, e, f, g, h], row, &constants);
+            }
+            _ => unreachable!("tiles have 1 to {most} pixels"),
         }
         row = next;
     }
@@ -106,7 +133,7 @@ fn columns<const V: usize, const OFFSET: bool>(operands: &mut Operands<'_, Int8>
 /// `R` pixels by `V` vectors of channels.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn rows<const R: usize, const V: usize, const OFFSET: bool>(
+fn rows<const R: usize, const V: usize, const OFFSET: bool, const UNSIGNED: bool>(
     operands: &mut Operands<'_, Int8>,
     pixels: [usize; R],
     row: usize,
@@ -139,69 +166,61 @@ fn rows<const R: usize, const V: usize, const OFFSET: bool>(
         }
     }
     let (multipliers, _) = operands.epilogue.multiplier[operands.channel..].as_chunks::<LANES>();
-    let multipliers = [
-        load_f32x16(&multipliers[0]),
-        load_f32x16(&multipliers[1 % V]),
-        load_f32x16(&multipliers[2 % V]),
-        load_f32x16(&multipliers[3 % V]),
-    ];
-    let (places, whole) = (&operands.places[row..], operands.cols == V * LANES);
-    let contiguous = |first: usize, rows: usize| {
-        whole && places[first + rows - 1] - places[first] == (rows - 1) * V * LANES
-    };
+    let multipliers = &multipliers[..V];
+    let places = &operands.places[row..][..R];
+    let whole = operands.cols == V * LANES;
+    let together = whole && places[R - 1] - places[0] == (R - 1) * V * LANES;
     // Unrolled by hand, because sums whose place is known only later lie in memory.
-    macro_rules! store_four {
-        ($($i:literal)*) => {
-            $(if $i * (4 / V) < R {
-                let first = $i * (4 / V);
-                let sums = [
-                    acc[first][0],
-                    acc[(first + 1 / V).min(R - 1)][1 % V],
-                    acc[(first + 2 / V).min(R - 1)][2 % V],
-                    acc[(first + 3 / V).min(R - 1)][3 % V],
+    macro_rules! each_four {
+        ($($i:literal)*; $store:expr) => {
+            $(if 4 * $i < R * V {
+                // The last ones may be fewer, and something else then fills the vector.
+                let at = |i: usize| if 4 * $i + i < R * V { 4 * $i + i } else { 4 * $i };
+                let [a, b, c, d] = [at(0), at(1), at(2), at(3)];
+                let sums =
+                    [acc[a / V][a % V], acc[b / V][b % V], acc[c / V][c % V], acc[d / V][d % V]];
+                let multipliers = [
+                    load_f32x16(&multipliers[a % V]),
+                    load_f32x16(&multipliers[b % V]),
+                    load_f32x16(&multipliers[c % V]),
+                    load_f32x16(&multipliers[d % V]),
                 ];
-                let values = requantizer.apply(sums, multipliers);
-                let rows = (4 / V).min(R - first);
-                let all = rows * V == 4 && contiguous(first, rows);
-                let y = operands.y.get_mut(places[first]..);
-                match y.and_then(|y| y.first_chunk_mut()) {
-                    Some(y) if all => store_i8x64_all(y, values),
-                    _ if V > 2 => store_i8x64(operands.y_row(row + first), values),
-                    _ => store_apart::<V>(operands, row + first, rows, values),
-                }
+                let values = if UNSIGNED {
+                    requantizer.apply_unsigned(sums, multipliers)
+                } else {
+                    requantizer.apply(sums, multipliers)
+                };
+                $store($i, values);
             })*
         };
     }
-    store_four!(0 1 2 3 4 5 6 7);
+    if together {
+        let y = &mut operands.y[places[0]..][..R * V * LANES];
+        each_four!(0 1 2 3 4 5; |i: usize, values| match R * V - 4 * i {
+            1 => store_i8x16(&mut y[4 * i * LANES..][..LANES], _mm512_castsi512_si128(values)),
+            2 => store_i8x32(&mut y[4 * i * LANES..][..2 * LANES], _mm512_castsi512_si256(values)),
+            len => store_i8x64(&mut y[4 * i * LANES..][..len.min(4) * LANES], values),
+        });
+    } else if V == 4 {
+        each_four!(0 1 2 3 4 5; |i: usize, values| store_i8x64(operands.y_row(row + i), values));
+    } else {
+        let mut all = [0; SUMS * LANES];
+        let (fours, _) = all.as_chunks_mut();
+        each_four!(0 1 2 3 4 5; |i: usize, values| store_i8x64_all(&mut fours[i], values));
+        store_apart::<V>(operands, row, R, &all);
+    }
 }
 
-/// Stores `rows` rows of `V` vectors that do not follow one another, or of fewer channels.
-///
-/// Not inlined, or the compiler finds the code around it too long to keep sums in registers.
+/// Stores rows that do not follow one another, or of fewer channels than the tile has.
 #[inline(never)]
-#[target_feature(enable = "avx512f,avx512bw")]
 fn store_apart<const V: usize>(
     operands: &mut Operands<'_, Int8>,
     row: usize,
     rows: usize,
-    values: __m512i,
+    values: &[i8; SUMS * LANES],
 ) {
-    // Unrolled by hand, because the part of a vector has to be known.
-    macro_rules! store {
-        ($($i:literal)*) => {
-            $(if $i < rows {
-                // What a whole vector has too much may fall to the next pixel, which comes later.
-                let place = operands.places[row + $i];
-                let next = operands.places.get(row + $i + 1);
-                let exact = next != Some(&(place + operands.cols));
-                let len = if exact { operands.cols } else { V * LANES };
-                let y = &mut operands.y[place..][..len];
-                match V {
-                    1 => store_i8x16(y, _mm512_extracti32x4_epi32::<$i>(values)),
-                    _ => store_i8x32(y, _mm512_extracti64x4_epi64::<{ $i % 2 }>(values)),
-                }
-            })*
-        };
+    for (i, values) in values.chunks_exact(V * LANES).take(rows).enumerate() {
+        let cols = operands.cols;
+        operands.y_row(row + i).copy_from_slice(&values[..cols]);
     }
-    store!(0 1 2 3);
 }
