@@ -15,10 +15,18 @@ use crate::kernels::x86::avx512::{
     store_i8x64, store_i8x64_all,
 };
 
-/// Most pixels in a tile.
-const MOST: usize = 8;
 /// Most vectors of sums in a tile, of the 32 registers.
 const SUMS: usize = 24;
+
+/// Most pixels in a tile of so many vectors of channels: fewer sums than six would wait for one
+/// another, more than six pixels gain less than their code is worth.
+const fn most(vectors: usize) -> usize {
+    match vectors {
+        1 => 8,
+        2..=4 => 6,
+        _ => SUMS / vectors,
+    }
+}
 
 /// The tile for `n` channels of sums of `k` products.
 pub(super) const fn tile(n: usize, k: usize) -> Tile<Int8> {
@@ -102,7 +110,7 @@ fn columns<const V: usize, const OFFSET: bool, const UNSIGNED: bool>(
     // Hidden, or the compiler flips bits before it broadcasts, in one instruction more.
     let flip = core::hint::black_box(_mm512_set1_epi8(i8::MIN));
     let constants = (flip, Requantizer::new(operands.epilogue.output));
-    let most = (SUMS / V).min(MOST);
+    let most = most(V);
     let pixels = operands.left.pixels;
     let mut row = 0;
     for left in (1..=pixels.len().div_ceil(most)).rev() {
@@ -118,10 +126,10 @@ fn columns<const V: usize, const OFFSET: bool, const UNSIGNED: bool>(
             [a, b, c, d, e, f] if V <= 4 => {
                 rows::<6, V, OFFSET, UNSIGNED>(operands, [a, b, c, d, e, f], row, &constants);
             }
-            [a, b, c, d, e, f, g] if V <= 3 => {
+            [a, b, c, d, e, f, g] if V == 1 => {
                 rows::<7, V, OFFSET, UNSIGNED>(operands, [a, b, c, d, e, f, g], row, &constants);
             }
-            [a, b, c, d, e, f, g, h] if V <= 3 => {
+            [a, b, c, d, e, f, g, h] if V == 1 => {
                 rows::<8, V, OFFSET, UNSIGNED>(operands, [a, b, c, d, e, f, g, h], row, &constants);
             }
             _ => unreachable!("tiles have 1 to {most} pixels"),
