@@ -294,6 +294,11 @@ impl ConvF32 {
             Strategy::Depthwise(DepthwiseConv::new(&conv, kernel, (fold, &weight), epilogue, 0.0))
         } else if let Some(size) = winograd::choose(&shape).filter(|_| fast) {
             Strategy::Winograd(winograd::new(size, isa, &conv, weight, bias, range))
+        } else if let Some(kernel) =
+            super::gemm::float::vector(isa).filter(|_| VectorConv::<Float>::fits(&conv))
+        {
+            let epilogue = BiasClamp::new(bias, range, shape.out_c, kernel.lanes);
+            Strategy::Vector(VectorConv::new(&conv, kernel, weight, epilogue))
         } else {
             let tile = super::gemm::float::tile(isa);
             let epilogue = BiasClamp::new(bias, range, shape.out_c / shape.groups, tile.lanes);

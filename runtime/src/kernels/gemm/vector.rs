@@ -57,8 +57,8 @@ impl<T: Arithmetic> VectorProduct<T> {
         let (weights, epilogue) = (&*self.weights, &self.epilogue);
         let mut operands = Operands { x: &x[..self.k], weights, epilogue, y: &mut y[..self.n] };
         #[expect(unsafe_code, reason = "the one call through the table of kernels")]
-        // SAFETY: `int8::vector` hands out a kernel only after `Isa::assert_available` has seen its
-        // instruction set on this CPU.
+        // SAFETY: `int8::vector` and `float::vector` hand out a kernel only after
+        // `Isa::assert_available` has seen its instruction set on this CPU.
         unsafe {
             (self.kernel.run)(&mut operands);
         }

@@ -9,7 +9,10 @@ mod neon;
 mod portable;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod simd128;
+#[cfg(target_arch = "x86_64")]
+mod vector;
 
+use super::vector::Kernel;
 use super::{Arithmetic, Tile, spread};
 use crate::kernels::Isa;
 use crate::kernels::aligned::Aligned;
@@ -57,5 +60,16 @@ pub(crate) fn tile(isa: Isa) -> Tile<Float> {
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
         Isa::Simd128 => simd128::TILE,
         _ => portable::TILE,
+    }
+}
+
+/// The kernel for one pixel, if the instruction set has one of its own; panics when this CPU lacks
+/// the set.
+pub(crate) fn vector(isa: Isa) -> Option<Kernel<Float>> {
+    isa.assert_available();
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni => Some(vector::KERNEL),
+        _ => None,
     }
 }
