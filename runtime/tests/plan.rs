@@ -5,9 +5,9 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use hipflask_runtime::graph::{Graph, Node, ValueId};
+use hipflask_runtime::graph::{Graph, GraphBuilder, Layout, Node, Op, ValueId};
 use hipflask_runtime::kernels::Isa;
-use hipflask_runtime::{Model, Options, Session, View};
+use hipflask_runtime::{Model, Options, Session, Tensor, View};
 
 /// A value's elements.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,4 +86,22 @@ fn every_value_of_an_int8_network_is_that_of_its_node_alone() {
 #[test]
 fn every_value_of_a_float_network_is_that_of_its_node_alone() {
     check(&common::float_network());
+}
+
+#[test]
+fn padding_much_wider_than_the_image_takes_no_memory_for_a_margin() {
+    let mut b = GraphBuilder::new("wide", Layout::Nhwc);
+    let x = b.input("x", [1, 2, 2, 1]);
+    let sum = b.node("sum", Op::Add, &[x, x], []).unwrap();
+    let op = Op::Conv2d { stride: [4000; 2], padding: [4000; 4], dilation: [1, 1], groups: 1 };
+    let weight = [("weight", Tensor::from_f32([1, 1, 1, 1], &[2.0]))];
+    let y = b.node("conv", op, &[sum], weight).unwrap();
+    let graph = b.finish(&[y]).unwrap();
+    for isa in Isa::available() {
+        let mut session = session(graph.clone(), isa);
+        assert!(session.arena_bytes() < 1 << 20, "{isa}: {} bytes", session.arena_bytes());
+        session.run(&[View::F32(&[1.0, 2.0, 3.0, 4.0])]).unwrap();
+        let expected = [0.0, 0.0, 0.0, 0.0, 4.0, 0.0, 0.0, 0.0, 0.0];
+        assert_eq!(session.output(0), View::F32(&expected), "{isa}");
+    }
 }

@@ -15,6 +15,11 @@ pub(crate) struct Slot {
     pub(crate) bytes: usize,
 }
 
+/// An image with its margin has at most so many times its elements and so many more; around a tiny
+/// image the padding of a hostile file would otherwise fill the memory.
+const MOST_TIMES: usize = 4;
+const SMALL: usize = 1 << 14;
+
 /// The first and the number of a value's channels in an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Channels {
@@ -101,7 +106,9 @@ pub(super) fn lays(graph: &Graph, isa: Isa) -> Vec<Lay> {
     }
     graph.outputs.iter().for_each(|id| margins[id.0] = None);
     let lay = |(value, margin): (&Value, Option<Margin>)| {
-        let image = Image { margin: margin.unwrap_or_default(), ..dense(value) };
+        let (plain, margin) = (dense(value), margin.unwrap_or_default());
+        let wide = Image { margin, ..plain };
+        let image = if wide.len() <= MOST_TIMES * plain.len() + SMALL { wide } else { plain };
         Lay { image, channels: Channels { first: 0, count: image.c }, part_of: None }
     };
     let mut lays: Vec<Lay> = graph.values.iter().zip(margins).map(lay).collect();
