@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use hipflask_distill::data::DataSpec;
-use hipflask_distill::loss::{LossSpec, Temperature};
+use hipflask_distill::loss::{LossSpec, TemperatureSchedule};
 use hipflask_distill::optim::{OptimizerSpec, ScheduleSpec};
 use hipflask_quantize::Method;
 use serde::{Deserialize, Serialize};
@@ -157,7 +157,7 @@ impl Default for DistillTable {
             schedule: ScheduleSpec::default(),
             clip_norm: None,
             loss: vec![
-                LossSpec::Kd { temperature: Temperature::default(), weight: 0.9 },
+                LossSpec::Kd { temperature: TemperatureSchedule::default(), weight: 0.9 },
                 LossSpec::CrossEntropy { weight: 0.1, label_smoothing: 0.0 },
             ],
             control: false,

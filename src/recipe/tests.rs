@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use hipflask_distill::loss::LossSpec;
+use hipflask_distill::loss::{LossSpec, Temperature};
 use hipflask_distill::optim::OptimizerSpec;
 
 use super::{Format, Recipe};
@@ -67,6 +67,24 @@ fn keys_of_optimizers_and_losses_are_found_in_their_lines() {
         error.starts_with("recipe.toml, line 2: key \"kind\" is missing in [distill.optimizer]"),
         "{error}"
     );
+}
+
+#[test]
+fn every_kind_of_loss_loads_with_its_defaults_and_survives_explain() {
+    let text = "[distill]\nloss = [\n  { kind = \"kd\", temperature = { from = 8, to = 1.0, kind = \
+                \"cosine\" } },\n  { kind = \"logit-standardisation\" }, { kind = \"dkd\" }, { kind = \
+                \"dist\" },\n  { kind = \"mse\" }, { kind = \"l1\" }, { kind = \"cross-entropy\" },\n]\n";
+    let recipe = loaded(text, &[]);
+    assert_eq!(recipe.distill.loss.len(), 7);
+    let explained = recipe.to_toml().unwrap();
+    assert_eq!(loaded(&explained, &[]), recipe, "{explained}");
+    for line in ["from = 8.0", "weight = 9.0", "beta = 8.0", "gamma = 1.0"] {
+        assert!(explained.contains(line), "{explained} has no {line}");
+    }
+    let text = "[distill]\nloss = [{ kind = \"kd\", temperature = { form = 8, to = 1 } }]\n";
+    let error = error_of(text, &[]);
+    assert!(error.starts_with("recipe.toml, line 2: unknown key \"form\""), "{error}");
+    assert!(error.contains("did you mean \"from\"?"), "{error}");
 }
 
 #[test]
@@ -183,8 +201,9 @@ fn sets_override_keys_and_make_tables() {
     };
     // The momentum is the other kind's default.
     assert_eq!((lr, momentum).partial_cmp(&(0.1, 0.9)), Some(std::cmp::Ordering::Equal));
+    let eight = Temperature::new(8.0).unwrap().into();
     assert!(
-        matches!(recipe.distill.loss[0], LossSpec::Kd { temperature, .. } if (7.9..8.1).contains(&temperature.get()))
+        matches!(recipe.distill.loss[0], LossSpec::Kd { temperature, .. } if temperature == eight)
     );
     assert_eq!(recipe.student.layers, Some(texts(&["conv 8 3x3", "relu"])));
     assert_eq!(recipe.quantize.to, [Format::F16]);

@@ -4,9 +4,13 @@
 //! labels; [`WeightedSum`] adds them up as a recipe says.
 
 mod cross_entropy;
+mod dist;
+mod dkd;
 mod kd;
+mod l1;
 mod mse;
 mod spec;
+mod temperature;
 #[cfg(test)]
 mod tests;
 mod weighted;
@@ -16,9 +20,13 @@ use candle_core::Tensor;
 use crate::{Error, ErrorKind, Result};
 
 pub use cross_entropy::CrossEntropy;
-pub use kd::{Kd, Temperature};
+pub use dist::Dist;
+pub use dkd::Dkd;
+pub use kd::Kd;
+pub use l1::L1;
 pub use mse::Mse;
 pub use spec::LossSpec;
+pub use temperature::{Curve, Ramp, Temperature, TemperatureSchedule};
 pub use weighted::{LossValue, WeightedSum};
 
 /// What a loss is computed from, for one batch of `n` samples and `c` classes.
@@ -30,6 +38,31 @@ pub struct LossInput<'a> {
     pub teacher_logits: Option<&'a Tensor>,
     /// Class indices `[n]`, `u32`.
     pub labels: Option<&'a Tensor>,
+    /// When in the run.
+    pub moment: Moment,
+}
+
+/// How far a run has come.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Moment {
+    /// Epochs behind it, with the share of the one that is under way.
+    pub epoch: f64,
+    /// Epochs of the whole run.
+    pub epochs: f64,
+}
+
+impl Moment {
+    /// The share of the run that is behind it, from 0 to 1.
+    pub fn share(self) -> f64 {
+        (self.epoch / self.epochs.max(f64::MIN_POSITIVE)).clamp(0.0, 1.0)
+    }
+}
+
+impl Default for Moment {
+    /// The beginning of a run of one epoch.
+    fn default() -> Self {
+        Self { epoch: 0.0, epochs: 1.0 }
+    }
 }
 
 /// A training objective.
@@ -47,7 +80,12 @@ pub trait DistillationLoss: Send + Sync {
     fn forward(&self, input: &LossInput<'_>) -> Result<Tensor>;
 }
 
-impl LossInput<'_> {
+impl<'a> LossInput<'a> {
+    /// The student's logits `[n, c]` alone, at the beginning of a run.
+    pub fn new(student_logits: &'a Tensor) -> Self {
+        Self { student_logits, teacher_logits: None, labels: None, moment: Moment::default() }
+    }
+
     /// The teacher's logits without gradient, checked against the student's.
     fn teacher(&self, loss: &str) -> Result<Tensor> {
         let Some(teacher) = self.teacher_logits else {

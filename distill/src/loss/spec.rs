@@ -2,32 +2,82 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CrossEntropy, DistillationLoss, Kd, Mse, Temperature};
+use super::{
+    CrossEntropy, Dist, DistillationLoss, Dkd, Kd, L1, Mse, Temperature, TemperatureSchedule,
+};
 use crate::{Error, ErrorKind, Result};
 
 /// One term of the objective.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum LossSpec {
     /// [`Kd`].
     Kd {
         /// Softness of both probability vectors.
         #[serde(default)]
-        temperature: Temperature,
+        temperature: TemperatureSchedule,
         /// Factor in the sum.
-        #[serde(default = "one")]
+        #[serde(default = "defaults::one")]
+        weight: f64,
+    },
+    /// [`Kd`] on standardised logits.
+    LogitStandardisation {
+        /// Softness of both probability vectors, 2 in the paper.
+        #[serde(default = "defaults::two_degrees")]
+        temperature: TemperatureSchedule,
+        /// Factor in the sum, 9 in the paper beside a tenth of cross-entropy.
+        #[serde(default = "defaults::nine")]
         weight: f64,
     },
     /// [`Mse`].
     Mse {
         /// Factor in the sum.
-        #[serde(default = "one")]
+        #[serde(default = "defaults::one")]
+        weight: f64,
+    },
+    /// [`L1`].
+    L1 {
+        /// Factor in the sum.
+        #[serde(default = "defaults::one")]
+        weight: f64,
+    },
+    /// [`Dkd`].
+    Dkd {
+        /// Factor of the label's class against the others.
+        #[serde(default = "defaults::one")]
+        alpha: f64,
+        /// Factor of the classes that are not the label's.
+        #[serde(default = "defaults::eight")]
+        beta: f64,
+        /// Softness of both probability vectors.
+        #[serde(default)]
+        temperature: TemperatureSchedule,
+        /// Epochs to full weight; the paper's 20 of 240, in shorter runs a twelfth, without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        warmup: Option<f64>,
+        /// Factor in the sum.
+        #[serde(default = "defaults::one")]
+        weight: f64,
+    },
+    /// [`Dist`].
+    Dist {
+        /// Factor of the relations between the classes of a sample.
+        #[serde(default = "defaults::one")]
+        beta: f64,
+        /// Factor of the relations between the samples of a class.
+        #[serde(default = "defaults::one")]
+        gamma: f64,
+        /// Softness of both probability vectors.
+        #[serde(default = "defaults::one_degree")]
+        temperature: TemperatureSchedule,
+        /// Factor in the sum.
+        #[serde(default = "defaults::one")]
         weight: f64,
     },
     /// [`CrossEntropy`].
     CrossEntropy {
         /// Factor in the sum.
-        #[serde(default = "one")]
+        #[serde(default = "defaults::one")]
         weight: f64,
         /// Share of the target spread over all classes, in `[0, 1)`.
         #[serde(default)]
@@ -35,25 +85,37 @@ pub enum LossSpec {
     },
 }
 
-fn one() -> f64 {
-    1.0
-}
-
 impl LossSpec {
     /// Factor in the sum.
     pub fn weight(&self) -> f64 {
         match *self {
-            Self::Kd { weight, .. } | Self::Mse { weight } | Self::CrossEntropy { weight, .. } => {
-                weight
-            }
+            Self::Kd { weight, .. }
+            | Self::LogitStandardisation { weight, .. }
+            | Self::Mse { weight }
+            | Self::L1 { weight }
+            | Self::Dkd { weight, .. }
+            | Self::Dist { weight, .. }
+            | Self::CrossEntropy { weight, .. } => weight,
         }
     }
 
     /// The loss, after checking the numbers.
     pub fn build(&self) -> Result<Box<dyn DistillationLoss>> {
         let loss: Box<dyn DistillationLoss> = match *self {
-            Self::Kd { temperature, .. } => Box::new(Kd { temperature }),
+            Self::Kd { temperature, .. } => Box::new(Kd { temperature, standardise: false }),
+            Self::LogitStandardisation { temperature, .. } => {
+                Box::new(Kd { temperature, standardise: true })
+            }
             Self::Mse { .. } => Box::new(Mse),
+            Self::L1 { .. } => Box::new(L1),
+            Self::Dkd { alpha, beta, temperature, warmup, .. } => {
+                factors(&[("alpha", alpha), ("beta", beta), ("warmup", warmup.unwrap_or(0.0))])?;
+                Box::new(Dkd { alpha, beta, temperature, warmup })
+            }
+            Self::Dist { beta, gamma, temperature, .. } => {
+                factors(&[("beta", beta), ("gamma", gamma)])?;
+                Box::new(Dist { beta, gamma, temperature })
+            }
             Self::CrossEntropy { label_smoothing, .. } => {
                 if !(0.0..1.0).contains(&label_smoothing) {
                     let message = format!("{label_smoothing} must be at least 0 and below 1");
@@ -62,10 +124,38 @@ impl LossSpec {
                 Box::new(CrossEntropy { label_smoothing })
             }
         };
-        if !(self.weight().is_finite() && self.weight() >= 0.0) {
-            let message = format!("weight {} must be finite and not negative", self.weight());
-            return Err(Error::new(ErrorKind::Config, loss.name(), message));
-        }
+        factors(&[(&format!("weight of {}", loss.name()), self.weight())])?;
         Ok(loss)
+    }
+}
+
+/// Fails unless every number is finite and not negative.
+fn factors(named: &[(&str, f64)]) -> Result<()> {
+    match named.iter().find(|(_, value)| !(value.is_finite() && *value >= 0.0)) {
+        None => Ok(()),
+        Some((name, value)) => {
+            let message = format!("{value} must be finite and not negative");
+            Err(Error::new(ErrorKind::Config, *name, message))
+        }
+    }
+}
+
+mod defaults {
+    use super::{Temperature, TemperatureSchedule};
+
+    pub(super) fn one() -> f64 {
+        1.0
+    }
+    pub(super) fn eight() -> f64 {
+        8.0
+    }
+    pub(super) fn nine() -> f64 {
+        9.0
+    }
+    pub(super) fn one_degree() -> TemperatureSchedule {
+        Temperature::new(1.0).unwrap_or_default().into()
+    }
+    pub(super) fn two_degrees() -> TemperatureSchedule {
+        Temperature::new(2.0).unwrap_or_default().into()
     }
 }

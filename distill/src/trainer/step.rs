@@ -7,7 +7,7 @@ use super::epoch::StepResult;
 use crate::data::Batch;
 use crate::evaluate::best;
 use crate::interpreter::{Mode, Network};
-use crate::loss::{LossInput, WeightedSum};
+use crate::loss::{LossInput, Moment, WeightedSum};
 use crate::optim::{Optimizer, clip_grad_norm};
 use crate::soft_targets::SoftTargets;
 use crate::{Error, ErrorKind, Result};
@@ -30,7 +30,7 @@ impl<'a> Stepper<'a> {
         let objective = WeightedSum::new(&spec.loss)?;
         if objective.needs_labels() && data.train.labels.is_none() {
             let message = "the objective needs labels, the training data has none: name a labels \
-                           file in data.train, or use kd or mse alone";
+                           file in data.train, or use kd, mse or dist alone";
             return Err(Error::new(ErrorKind::Config, role, message));
         }
         let targets = match training.teacher {
@@ -69,6 +69,10 @@ impl<'a> Stepper<'a> {
             student_logits: &logits,
             teacher_logits: teacher.as_ref(),
             labels: labels.as_ref(),
+            moment: Moment {
+                epoch: epoch as f64 + step as f64 / self.steps_per_epoch as f64,
+                epochs: spec.epochs as f64,
+            },
         })?;
         let loss = f64::from(value.total.to_scalar::<f32>()?);
         if !loss.is_finite() {

@@ -13,7 +13,7 @@ use super::*;
 use crate::data::{Augment, DataSpec, Places};
 use crate::evaluate::network_logits;
 use crate::interpreter::Mode;
-use crate::loss::{LossSpec, Temperature};
+use crate::loss::{LossSpec, TemperatureSchedule};
 use crate::optim::{OptimizerSpec, ScheduleSpec};
 use crate::random::Stream;
 
@@ -73,7 +73,7 @@ const LABELS: LossSpec = LossSpec::CrossEntropy { weight: 1.0, label_smoothing: 
 
 fn kd() -> Vec<LossSpec> {
     vec![
-        LossSpec::Kd { temperature: Temperature::default(), weight: 0.9 },
+        LossSpec::Kd { temperature: TemperatureSchedule::default(), weight: 0.9 },
         LossSpec::Mse { weight: 0.1 },
     ]
 }

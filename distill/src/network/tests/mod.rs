@@ -277,8 +277,7 @@ fn every_network_learns_a_batch_by_heart() {
         let mut losses = Vec::new();
         for _ in 0..30 {
             let logits = network.forward(&x, Mode::Train).unwrap();
-            let input =
-                LossInput { student_logits: &logits, teacher_logits: None, labels: Some(&labels) };
+            let input = LossInput { labels: Some(&labels), ..LossInput::new(&logits) };
             let loss = CrossEntropy::default().forward(&input).unwrap();
             losses.push(loss.to_scalar::<f32>().unwrap());
             optimizer.step(&loss.backward().unwrap(), 1.0).unwrap();
