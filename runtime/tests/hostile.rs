@@ -4,12 +4,16 @@
 mod common;
 
 use hipflask_runtime::format::{Card, ModelFile};
-use hipflask_runtime::graph::LoadLimits;
+use hipflask_runtime::graph::{Graph, LoadLimits};
 use hipflask_runtime::{ErrorKind, Model, Options};
 use proptest::prelude::*;
 
 fn file() -> ModelFile {
-    ModelFile { graph: common::int8_network(), preprocess: None, card: Card::default() }
+    of(common::int8_network())
+}
+
+fn of(graph: Graph) -> ModelFile {
+    ModelFile { graph, preprocess: None, card: Card::default() }
 }
 
 fn read(bytes: &[u8]) -> hipflask_runtime::Result<ModelFile> {
@@ -18,8 +22,12 @@ fn read(bytes: &[u8]) -> hipflask_runtime::Result<ModelFile> {
 
 /// The file with `from` in its header replaced by `to` of the same length.
 fn edited(from: &str, to: &str) -> Vec<u8> {
+    edited_in(&file(), from, to)
+}
+
+fn edited_in(file: &ModelFile, from: &str, to: &str) -> Vec<u8> {
     assert_eq!(from.len(), to.len(), "the header keeps its length");
-    let mut bytes = file().to_bytes();
+    let mut bytes = file.to_bytes();
     let at = bytes.windows(from.len()).position(|w| w == from.as_bytes()).expect(from);
     bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
     bytes
@@ -71,6 +79,31 @@ fn lies_in_the_header_are_named() {
     ];
     for (bytes, expected) in cases {
         let error = read(&bytes).unwrap_err();
+        assert!(error.to_string().contains(expected), "{expected}: {error}");
+    }
+}
+
+#[test]
+fn lies_about_channels_are_named() {
+    let file = of(common::int8_channels_network());
+    let cases = [
+        ("\\\"start\\\":5,\\\"end\\\":10", "\\\"start\\\":5,\\\"end\\\":11", "cannot take 5 to 11"),
+        (
+            "\\\"start\\\":5,\\\"end\\\":10",
+            "\\\"start\\\":6,\\\"end\\\":10",
+            "gives shape [1, 6, 5, 4]",
+        ),
+        ("\\\"start\\\":5,\\\"end\\\":10", "\\\"start\\\":5,\\\"end\\\":05", "invalid number"),
+        ("\\\"start\\\":5,\\\"end\\\":10", "\\\"start\\\":9,\\\"end\\\":1 ", "cannot take 9 to 1"),
+        ("\\\"axis\\\":3,\\\"start", "\\\"axis\\\":9,\\\"start", "dimension 9"),
+        ("\\\"axis\\\":3,\\\"start", "\\\"axis\\\":0,\\\"start", "dimension 0"),
+        ("\\\"groups\\\":2", "\\\"groups\\\":3", "10 channels are not 3 groups"),
+        ("\\\"groups\\\":2", "\\\"groups\\\":0", "10 channels are not 0 groups"),
+        ("\\\"before\\\":1", "\\\"before\\\":7", "gives shape [1, 6, 5, 20]"),
+        ("\\\"kind\\\":\\\"mul\\\"", "\\\"kind\\\":\\\"add\\\"", "which differ"),
+    ];
+    for (from, to, expected) in cases {
+        let error = read(&edited_in(&file, from, to)).unwrap_err();
         assert!(error.to_string().contains(expected), "{expected}: {error}");
     }
 }
@@ -156,14 +189,17 @@ proptest! {
     /// Any damage gives an error or a model that passed every check and therefore runs.
     #[test]
     fn damaged_files_never_panic(damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)) {
-        let mut bytes = file().to_bytes();
-        for (index, byte) in damage {
-            let at = index.index(bytes.len());
-            bytes[at] = byte;
-        }
-        if let Ok(model) = read(&bytes).and_then(Model::new) {
-            let mut session = hipflask_runtime::Session::new(&model, &Options::default()).unwrap();
-            let _ = session.predict(&common::sample(0));
+        for file in [file(), of(common::int8_channels_network())] {
+            let mut bytes = file.to_bytes();
+            for (index, byte) in &damage {
+                let at = index.index(bytes.len());
+                bytes[at] = *byte;
+            }
+            if let Ok(model) = read(&bytes).and_then(Model::new) {
+                let mut session =
+                    hipflask_runtime::Session::new(&model, &Options::default()).unwrap();
+                let _ = session.predict(&common::sample(0));
+            }
         }
     }
 

@@ -70,6 +70,16 @@ fn the_digest_of_the_outputs_is_the_recorded_one() {
 }
 
 #[test]
+fn products_slices_and_shuffles_are_the_same_bits_on_every_instruction_set() {
+    let model = Model::from_graph(common::int8_channels_network()).unwrap();
+    let recorded = golden(&model, Isa::Scalar);
+    for isa in Isa::available() {
+        let verdict = recorded.verify(&model, &mut session(&model, isa)).unwrap();
+        assert!(verdict.passed() && verdict.exact && verdict.equal == 20, "{isa}: {verdict:?}");
+    }
+}
+
+#[test]
 fn a_changed_weight_is_found_and_the_layer_named() {
     let graph = common::int8_network();
     let model = Model::from_graph(graph.clone()).unwrap();

@@ -43,6 +43,9 @@ pub struct TeacherTable {
     /// Channels of the network's first layer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub width: Option<usize>,
+    /// Layers or blocks of a network whose name does not say them (`docs/networks.md`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub depth: Option<usize>,
     /// Units of the hidden layers of an `mlp`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hidden: Option<Vec<usize>>,
@@ -87,6 +90,7 @@ impl Default for TeacherTable {
         Self {
             network: None,
             width: None,
+            depth: None,
             hidden: None,
             layers: None,
             file: None,
@@ -115,6 +119,9 @@ pub struct StudentTable {
     /// Channels of the network's first layer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub width: Option<usize>,
+    /// Layers or blocks of a network whose name does not say them (`docs/networks.md`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub depth: Option<usize>,
     /// Units of the hidden layers of an `mlp`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hidden: Option<Vec<usize>>,

@@ -22,10 +22,11 @@ pub fn initial(run: &Run, data: &DataSet) -> Result<Graph> {
     let spec = NetworkSpec {
         network: table.network.clone(),
         width: table.width,
+        depth: table.depth,
         hidden: table.hidden.clone(),
         layers: table.layers.clone(),
     };
-    let graph = spec.build(data.shape(), data.classes, run.recipe.seed).context("[student]")?;
+    let graph = spec.build(&data.shape(), data.classes, run.recipe.seed).context("[student]")?;
     match &table.file {
         Some(file) => Ok(load_weights(&run.locate("student.file", file)?, &graph)?),
         None => Ok(graph),

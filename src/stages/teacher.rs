@@ -85,11 +85,12 @@ fn declared(
     let spec = NetworkSpec {
         network: table.network.clone(),
         width: table.width,
+        depth: table.depth,
         hidden: table.hidden.clone(),
         layers: table.layers.clone(),
     };
     // The teacher's weights are drawn apart from the student's, whose layers may have the same names.
-    spec.build(image, classes, seed ^ TEACHER_SEED).context("[teacher]").map(Some)
+    spec.build(&image, classes, seed ^ TEACHER_SEED).context("[teacher]").map(Some)
 }
 
 const TEACHER_SEED: u64 = 0x7ea_c4e5;

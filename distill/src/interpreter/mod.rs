@@ -190,7 +190,14 @@ impl Network {
             }
             Op::Activation { function } => activate(x, *function)?,
             Op::Add => (x + inputs.get(1).ok_or_else(|| unordered(node))?)?,
+            Op::Mul => x.broadcast_mul(inputs.get(1).ok_or_else(|| unordered(node))?)?,
             Op::Concat { axis } => Tensor::cat(inputs, *axis)?,
+            &Op::Slice { axis, start, end } => x.narrow(axis, start, end - start)?,
+            &Op::ChannelShuffle { groups } => {
+                let (n, c, h, w) = x.dims4()?;
+                let grouped = x.reshape((n, groups, c / groups, h * w))?.transpose(1, 2)?;
+                grouped.contiguous()?.reshape((n, c, h, w))?
+            }
             &Op::MaxPool2d { kernel, stride, padding } => {
                 max_pool2d(x, &PoolSpec { kernel, stride, padding })?
             }
@@ -210,6 +217,7 @@ impl Network {
             &Op::Pad { padding: [top, left, bottom, right] } => {
                 x.pad_with_zeros(2, top, bottom)?.pad_with_zeros(3, left, right)?
             }
+            &Op::PadChannels { before, after } => x.pad_with_zeros(1, before, after)?,
             Op::Quantize | Op::Dequantize => {
                 let message = format!("{} cannot be trained", node.op.name());
                 return Err(Error::new(ErrorKind::Config, &self.graph.name, message));

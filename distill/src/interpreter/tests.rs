@@ -53,9 +53,19 @@ fn network() -> Graph {
     let pool =
         Op::AvgPool2d { kernel: [3, 3], stride: [2, 2], padding: [1; 4], count_include_pad: false };
     let mean = b.node("mean", pool, &[y], []).unwrap();
+    let pool = b.node("squeeze", Op::GlobalAvgPool, &[most], []).unwrap();
+    let sigmoid = Op::Activation { function: Activation::Sigmoid };
+    let gate = b.node("gate", sigmoid, &[pool], []).unwrap();
+    let most = b.node("excite", Op::Mul, &[most, gate], []).unwrap();
+    let left = b.node("left", Op::Slice { axis: 1, start: 0, end: 1 }, &[mean], []).unwrap();
+    let right = b.node("right", Op::Slice { axis: 1, start: 1, end: 4 }, &[mean], []).unwrap();
+    let square = b.node("square", Op::Mul, &[right, right], []).unwrap();
+    let mean = b.node("whole", Op::Concat { axis: 1 }, &[square, left], []).unwrap();
     let y = b.node("concat", Op::Concat { axis: 1 }, &[most, mean], []).unwrap();
+    let y = b.node("shuffle", Op::ChannelShuffle { groups: 2 }, &[y], []).unwrap();
+    let y = b.node("zeros", Op::PadChannels { before: 1, after: 3 }, &[y], []).unwrap();
     let y = b.node("pad", Op::Pad { padding: [1, 0, 0, 1] }, &[y], []).unwrap();
-    let y = b.node("conv3", conv(0, 2, 2), &[y], [("weight", weights(&[4, 4, 3, 3], 4))]).unwrap();
+    let y = b.node("conv3", conv(0, 2, 2), &[y], [("weight", weights(&[4, 6, 3, 3], 4))]).unwrap();
     let y = b.node("global", Op::GlobalAvgPool, &[y], []).unwrap();
     let y = b.node("flatten", Op::Flatten, &[y], []).unwrap();
     let linear = [("weight", weights(&[3, 4], 5)), ("bias", weights(&[3], 6))];

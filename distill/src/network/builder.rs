@@ -77,9 +77,10 @@ impl Conv {
 }
 
 impl Builder {
-    /// A network that reads an image `[c, h, w]`; also gives that value.
-    pub(super) fn new([c, h, w]: [usize; 3]) -> (Self, ValueId) {
-        (Self { shapes: vec![[1, c, h, w].into()], nodes: Vec::new(), weights: 0 }, ValueId(0))
+    /// A network that reads samples of shape `input`; also gives that value.
+    pub(super) fn new(input: &[usize]) -> (Self, ValueId) {
+        let shape = [&[1], input].concat().into();
+        (Self { shapes: vec![shape], nodes: Vec::new(), weights: 0 }, ValueId(0))
     }
 
     /// The shape of a value: `[1, c, h, w]` or `[1, n]`.
@@ -158,7 +159,8 @@ impl Builder {
     /// The graph `name` with the output and its initial weights.
     pub(super) fn finish(self, name: &str, output: ValueId, seed: u64) -> Result<Graph> {
         let mut graph = GraphBuilder::new(name, Layout::Nchw);
-        graph.input("image", self.shapes[0].clone());
+        let image = self.shapes[0].len() == 4;
+        graph.input(if image { "image" } else { "input" }, self.shapes[0].clone());
         for Planned { name, op, inputs, weights } in self.nodes {
             let draw = |(role, shape, init): Weight| {
                 (role, init.tensor(&shape, seed, &format!("{name}.{role}")))

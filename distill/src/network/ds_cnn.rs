@@ -3,22 +3,16 @@
 use hipflask_runtime::graph::{Op, ValueId};
 
 use super::builder::{Builder, Conv};
+use super::names::Size;
 use crate::Result;
-
-/// Depthwise-separable blocks, as in the paper's small network.
-const BLOCKS: usize = 4;
 
 /// Images with a side below this keep their size in the first convolution; others are halved.
 const LEAST_HALVED: usize = 16;
 
-/// A 3×3 convolution, four blocks of a depthwise 3×3 and a pointwise convolution, all of `width`
+/// A 3×3 convolution, `depth` blocks of a depthwise 3×3 and a pointwise convolution, all of `width`
 /// channels with batch norm and ReLU, and a linear layer over the channels' means.
-pub(super) fn build(
-    b: &mut Builder,
-    image: ValueId,
-    width: usize,
-    classes: usize,
-) -> Result<ValueId> {
+pub(super) fn build(b: &mut Builder, image: ValueId, size: &Size) -> Result<ValueId> {
+    let &Size { width, depth, classes, .. } = size;
     let small = b.shape(image)[2..].iter().any(|&size| size < LEAST_HALVED);
     let stride = [if small { 1 } else { 2 }; 2];
     let mut x = b.conv("conv1", image, &Conv { stride, ..Conv::normed(width, 3) })?;
@@ -26,7 +20,7 @@ pub(super) fn build(
     x = b.relu("relu1", x)?;
     let depthwise = Conv { groups: width, ..Conv::normed(width, 3) };
     let pointwise = Conv::normed(width, 1);
-    for block in 1..=BLOCKS {
+    for block in 1..=depth {
         for (i, kind, conv) in [(1, "depthwise", &depthwise), (2, "pointwise", &pointwise)] {
             x = b.conv(format!("block{block}.{kind}"), x, conv)?;
             x = b.batch_norm(format!("block{block}.bn{i}"), x)?;

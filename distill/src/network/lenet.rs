@@ -3,6 +3,7 @@
 use hipflask_runtime::graph::{Op, ValueId};
 
 use super::builder::{Builder, Conv, Shift};
+use super::names::Size;
 use crate::Result;
 
 /// Images of this size need no padding in the first convolution: LeNet-5 sees 28×28 in 32×32.
@@ -13,12 +14,8 @@ const LEAST_UNPADDED: usize = 10;
 
 /// Two 5×5 convolutions of `width` and 8/3 `width` channels, each with ReLU and 2×2 max-pooling;
 /// linear layers of 20 and 14 times `width`, and the logits: 6, 16, 120, 84 as in the paper at 6.
-pub(super) fn build(
-    b: &mut Builder,
-    image: ValueId,
-    width: usize,
-    classes: usize,
-) -> Result<ValueId> {
+pub(super) fn build(b: &mut Builder, image: ValueId, size: &Size) -> Result<ValueId> {
+    let &Size { width, classes, .. } = size;
     let mut x = image;
     let channels = [width, (8 * width + 1) / 3];
     for (i, out, unpadded_from) in [(1, channels[0], FULL_SIZE), (2, channels[1], LEAST_UNPADDED)] {

@@ -6,6 +6,7 @@ mod init;
 mod layers;
 mod lenet;
 mod mlp;
+mod names;
 mod resnet;
 mod syntax;
 #[cfg(test)]
@@ -17,14 +18,15 @@ use hipflask_runtime::graph::Graph;
 use serde::{Deserialize, Serialize};
 
 use self::builder::Builder;
+pub use self::names::NAMES;
+use self::names::{Named, Size};
 use crate::suggest::nearest;
 use crate::{Error, ErrorKind, Result};
 
-/// The networks known by name.
-pub const NAMES: [&str; 4] = ["mlp", "lenet", "resnet8", "ds-cnn"];
-
 /// Base channels that are accepted.
 const WIDTHS: RangeInclusive<usize> = 1..=4096;
+/// Depths that are accepted, as each family counts them.
+const DEPTHS: RangeInclusive<usize> = 1..=1001;
 /// Sizes of linear layers, numbers of classes and sides of images that are accepted.
 const SIZES: RangeInclusive<usize> = 1..=65_536;
 /// Hidden layers of `mlp` without `hidden`.
@@ -37,9 +39,12 @@ pub struct NetworkSpec {
     /// One of [`NAMES`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
-    /// Base channels, 1 to 4096: 6 without it in `lenet`, 16 in `resnet8`, 64 in `ds-cnn`.
+    /// Base channels, 1 to 4096; without it as `docs/networks.md` says, as 16 in `resnet8`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub width: Option<usize>,
+    /// Layers or blocks, in networks whose name does not say them (`docs/networks.md`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub depth: Option<usize>,
     /// Sizes of the hidden layers of `mlp`, each 1 to 65,536; `[128]` without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hidden: Option<Vec<usize>>,
@@ -52,31 +57,40 @@ pub struct NetworkSpec {
 /// What a checked [`NetworkSpec`] says.
 enum Choice<'a> {
     Mlp(&'a [usize]),
-    LeNet(usize),
-    ResNet8(usize),
-    DsCnn(usize),
+    Named(Named),
     Layers(&'a [String]),
 }
 
 impl NetworkSpec {
-    /// The network for an image `[c, h, w]` in PyTorch's layout; its output is logits `[1, classes]`.
+    /// The network for inputs of shape `input`, in PyTorch's layout; its output is logits
+    /// `[1, classes]`.
+    ///
+    /// An image is `[c, h, w]`, a row of a table `[features]`.
     ///
     /// Each tensor depends on `seed`, its name and its shape alone. The error names the key, or
     /// the layer that does not fit the image; a network too large is refused before its weights
     /// are allocated.
-    pub fn build(&self, image: [usize; 3], classes: usize, seed: u64) -> Result<Graph> {
+    pub fn build(&self, input: &[usize], classes: usize, seed: u64) -> Result<Graph> {
         let choice = self.choice()?;
-        if image.iter().any(|side| !SIZES.contains(side)) {
-            let message = format!("{image:?} as [channels, height, width]: each is 1 to 65536");
-            return Err(Error::new(ErrorKind::Shape, "image", message));
+        if input.is_empty() || input.iter().any(|size| !SIZES.contains(size)) {
+            let message = format!("has the shape {input:?}: each dimension is 1 to 65536");
+            return Err(Error::new(ErrorKind::Shape, "input", message));
         }
         in_range("classes", classes, &SIZES)?;
-        let (mut b, x) = Builder::new(image);
+        if matches!(choice, Choice::Named(_)) && input.len() != 3 {
+            let message = format!(
+                "reads images [channels, height, width], the data's samples are {input:?}: mlp \
+                 reads any"
+            );
+            let name = self.network.as_deref().unwrap_or_default();
+            return Err(Error::new(ErrorKind::Shape, name, message));
+        }
+        let (mut b, x) = Builder::new(input);
         let output = match choice {
             Choice::Mlp(hidden) => mlp::build(&mut b, x, hidden, classes),
-            Choice::LeNet(width) => lenet::build(&mut b, x, width, classes),
-            Choice::ResNet8(width) => resnet::build(&mut b, x, width, classes),
-            Choice::DsCnn(width) => ds_cnn::build(&mut b, x, width, classes),
+            Choice::Named(Named { width, depth, factor, build, .. }) => {
+                build(&mut b, x, &Size { width, depth, factor, classes })
+            }
             Choice::Layers(lines) => layers::build(&mut b, x, lines, classes),
         };
         let Some(name) = self.network.as_deref() else { return b.finish("layers", output?, seed) };
@@ -88,9 +102,13 @@ impl NetworkSpec {
     pub fn describe(&self) -> String {
         match self.choice() {
             Ok(Choice::Mlp(hidden)) => format!("mlp, hidden {hidden:?}"),
-            Ok(Choice::LeNet(width)) => format!("lenet, width {width}"),
-            Ok(Choice::ResNet8(width)) => format!("resnet8, width {width}"),
-            Ok(Choice::DsCnn(width)) => format!("ds-cnn, width {width}"),
+            Ok(Choice::Named(Named { width, depth, .. })) => {
+                let name = self.network.as_deref().unwrap_or_default();
+                match self.depth {
+                    Some(_) => format!("{name}, width {width}, depth {depth}"),
+                    None => format!("{name}, width {width}"),
+                }
+            }
             Ok(Choice::Layers([_])) => "1 layer".into(),
             Ok(Choice::Layers(lines)) => format!("{} layers", lines.len()),
             Err(_) => "no valid network".into(),
@@ -103,10 +121,13 @@ impl NetworkSpec {
         let name = match (self.network.as_deref(), self.layers.as_deref()) {
             (Some(name), None) => name,
             (None, Some(lines)) => {
-                for (key, there) in
-                    [("width", self.width.is_some()), ("hidden", self.hidden.is_some())]
-                {
-                    if there {
+                let keys = [
+                    ("width", self.width),
+                    ("depth", self.depth),
+                    ("hidden", self.hidden_layers()),
+                ];
+                for (key, value) in keys {
+                    if value.is_some() {
                         let message = "belongs to a network by name; sizes stand in `layers`";
                         return refuse(key, message.into());
                     }
@@ -125,30 +146,40 @@ impl NetworkSpec {
             if self.width.is_some() {
                 return refuse("width", "mlp has no channels: give `hidden`, as [128]".into());
             }
+            if self.depth.is_some() {
+                return refuse("depth", "mlp has a layer for each size in `hidden`".into());
+            }
             let hidden = self.hidden.as_deref().unwrap_or(&HIDDEN);
             hidden.iter().try_for_each(|&size| in_range("hidden", size, &SIZES))?;
             return Ok(Choice::Mlp(hidden));
         }
-        let (choice, width): (fn(usize) -> Choice<'static>, usize) = match name {
-            "lenet" => (Choice::LeNet, 6),
-            "resnet8" => (Choice::ResNet8, 16),
-            "ds-cnn" => (Choice::DsCnn, 64),
-            _ => {
-                let hint = nearest(name, NAMES).map(|near| format!(", did you mean {near:?}?"));
-                let message = format!(
-                    "{name:?} is not known{} Valid are {}; or give `layers`",
-                    hint.unwrap_or(".".into()),
-                    NAMES.join(", ")
-                );
-                return refuse("network", message);
-            }
+        let Some(mut named) = Named::find(name) else {
+            let hint = nearest(name, NAMES).map(|near| format!(", did you mean {near:?}?"));
+            let message = format!(
+                "{name:?} is not known{} Valid are {}; or give `layers`",
+                hint.unwrap_or(".".into()),
+                NAMES.join(", ")
+            );
+            return refuse("network", message);
         };
         if self.hidden.is_some() {
             return refuse("hidden", format!("is for mlp alone; the size of {name} is `width`"));
         }
-        let width = self.width.unwrap_or(width);
-        in_range("width", width, &WIDTHS)?;
-        Ok(choice(width))
+        if self.depth.is_some() && !named.any_depth {
+            return refuse("depth", format!("{name} has one depth: leave the key out"));
+        }
+        named.width = self.width.unwrap_or(named.width);
+        named.depth = self.depth.unwrap_or(named.depth);
+        in_range("width", named.width, &WIDTHS)?;
+        if named.any_depth {
+            in_range("depth", named.depth, &DEPTHS)?;
+        }
+        Ok(Choice::Named(named))
+    }
+
+    /// How many hidden layers `hidden` asks for.
+    fn hidden_layers(&self) -> Option<usize> {
+        self.hidden.as_ref().map(Vec::len)
     }
 }
 

@@ -13,6 +13,7 @@ use hipflask_runtime::{Model, Options, Session, Tensor as Weights};
 use super::*;
 use crate::evaluate::best;
 use crate::interpreter::{Mode, Network};
+use crate::network::NetworkSpec;
 use crate::nn::gradcheck::{assert_close, random, values};
 use crate::{Error, ErrorKind};
 
@@ -360,6 +361,31 @@ fn resnet20_in_onnx_scores_as_in_pytorch() {
     let teacher = open(&data.join("models/cifar10-resnet20-opset13.onnx"), &wanted).unwrap();
     // PyTorch's own score of the checkpoint on these images: 698 of 761.
     assert_eq!(recognised(&*teacher, &samples, image), 698);
+}
+
+#[test]
+fn resnets_of_pytorch_checkpoints_score_as_in_pytorch() {
+    let Some(data) = data("resnets_of_pytorch_checkpoints_score_as_in_pytorch") else { return };
+    let records = gunzip(&data.join("cifar10-subset/test-761.bin.gz"));
+    let samples: Vec<(u8, &[u8])> = records.chunks(3073).map(|r| (r[0], &r[1..])).collect();
+    let preprocess = Preprocess {
+        range: [0.0, 1.0],
+        mean: vec![0.485, 0.456, 0.406],
+        std: vec![0.229, 0.224, 0.225],
+    };
+    let image = [3, 32, 32];
+    // PyTorch's own scores of these checkpoints on these images.
+    for (network, file, right) in
+        [("resnet20", "resnet20-12fca82f", 698), ("resnet56", "resnet56-4bfd9763", 711)]
+    {
+        let spec = NetworkSpec { network: Some(network.into()), ..NetworkSpec::default() };
+        let graph = spec.build(&image, 10, 1).unwrap();
+        let preprocess = Some(preprocess.clone());
+        let wanted = Wanted { image, classes: 10, preprocess, declared: Some(&graph), ..wanted() };
+        let teacher = open(&data.join(format!("models/cifar10-{file}.th")), &wanted).unwrap();
+        let found: usize = samples.chunks(100).map(|part| recognised(&*teacher, part, image)).sum();
+        assert_eq!(found, right, "{network}");
+    }
 }
 
 #[test]

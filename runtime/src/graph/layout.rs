@@ -53,13 +53,13 @@ impl Graph {
                         *shape = TO_NHWC.iter().map(|&a| to[a]).collect();
                     }
                 }
-                Op::Concat { axis } if shapes[x].len() == 4 => {
+                Op::Concat { axis } | Op::Slice { axis, .. } if shapes[x].len() == 4 => {
                     *axis = TO_NHWC.iter().position(|a| a == axis).unwrap_or(*axis);
                 }
                 Op::Activation { .. } | Op::Quantize | Op::Dequantize => {
                     flattened[node.output.0] = flattened[x];
                 }
-                Op::Add if flattened[x] == flattened[node.inputs[1].0] => {
+                Op::Add | Op::Mul if flattened[x] == flattened[node.inputs[1].0] => {
                     flattened[node.output.0] = flattened[x];
                 }
                 _ if node.inputs.iter().any(|id| flattened[id.0].is_some()) => {

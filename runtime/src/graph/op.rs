@@ -88,10 +88,28 @@ pub enum Op {
     },
     /// Elementwise sum of two values of one shape.
     Add,
+    /// Elementwise product: of two values of one shape, or of an image and a factor for each of its
+    /// channels, `[n, 1, 1, c]`.
+    Mul,
     /// Joins values along `axis`.
     Concat {
         /// Dimension along which the inputs follow one another.
         axis: usize,
+    },
+    /// The part of a value from `start` to before `end` along `axis`.
+    Slice {
+        /// Dimension that is cut, not the batch.
+        axis: usize,
+        /// First index that stays.
+        start: usize,
+        /// Index after the last one that stays.
+        end: usize,
+    },
+    /// Takes the channels of an image by turns from each of `groups` groups: `[n, h, w, groups, c /
+    /// groups]`, of which the last two dimensions are exchanged (Zhang et al. 2018, ShuffleNet).
+    ChannelShuffle {
+        /// Groups, a divisor of the channels.
+        groups: usize,
     },
     /// Largest value of each window; padding never wins.
     MaxPool2d {
@@ -128,6 +146,13 @@ pub enum Op {
     Pad {
         /// Zeros at top, left, bottom, right.
         padding: [usize; 4],
+    },
+    /// Channels of zeros before and after those of an image.
+    PadChannels {
+        /// Channels before.
+        before: usize,
+        /// Channels after.
+        after: usize,
     },
     /// f32 to int8 with the output's parameters.
     Quantize,
@@ -180,7 +205,7 @@ impl Op {
     /// How many inputs: smallest and largest number.
     pub const fn arity(&self) -> (usize, usize) {
         match self {
-            Self::Add => (2, 2),
+            Self::Add | Self::Mul => (2, 2),
             Self::Concat { .. } => (1, 64),
             _ => (1, 1),
         }
@@ -194,7 +219,10 @@ impl Op {
             Self::BatchNorm { .. } => "batch-norm",
             Self::Activation { function } => function.name(),
             Self::Add => "add",
+            Self::Mul => "mul",
             Self::Concat { .. } => "concat",
+            Self::Slice { .. } => "slice",
+            Self::ChannelShuffle { .. } => "channel-shuffle",
             Self::MaxPool2d { .. } => "max-pool2d",
             Self::AvgPool2d { .. } => "avg-pool2d",
             Self::GlobalAvgPool => "global-avg-pool",
@@ -202,6 +230,7 @@ impl Op {
             Self::Reshape { .. } => "reshape",
             Self::Softmax => "softmax",
             Self::Pad { .. } => "pad",
+            Self::PadChannels { .. } => "pad-channels",
             Self::Quantize => "quantize",
             Self::Dequantize => "dequantize",
         }
@@ -211,7 +240,13 @@ impl Op {
     pub const fn keeps_quant(&self) -> bool {
         matches!(
             self,
-            Self::MaxPool2d { .. } | Self::Flatten | Self::Reshape { .. } | Self::Pad { .. }
+            Self::MaxPool2d { .. }
+                | Self::Flatten
+                | Self::Reshape { .. }
+                | Self::Slice { .. }
+                | Self::ChannelShuffle { .. }
+                | Self::Pad { .. }
+                | Self::PadChannels { .. }
         )
     }
 }

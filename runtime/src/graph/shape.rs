@@ -109,6 +109,38 @@ pub(super) fn infer(
         Op::Activation { .. } | Op::Quantize | Op::Dequantize => Ok(x.clone()),
         Op::Add if inputs[0] == inputs[1] => Ok(x.clone()),
         Op::Add => Err(format!("adds shapes {} and {}, which differ", inputs[0], inputs[1])),
+        Op::Mul => {
+            let factors = inputs[1];
+            let per_channel = || {
+                let ([_, _, c], [1, 1, factors]) = (image().ok()?, layout.image(factors)?) else {
+                    return None;
+                };
+                (c == factors).then_some(())
+            };
+            if x != factors && per_channel().is_none() {
+                return Err(format!(
+                    "multiplies {x} by {factors}: the second has the shape of the first, or one \
+                     factor for each channel of an image"
+                ));
+            }
+            Ok(x.clone())
+        }
+        Op::Slice { axis, start, end } => {
+            let mut dims = x.to_vec();
+            let size = dims.get(*axis).copied().unwrap_or(0);
+            if *axis == 0 || start >= end || *end > size {
+                return Err(format!("cannot take {start} to {end} of dimension {axis} of {x}"));
+            }
+            dims[*axis] = end - start;
+            Ok(dims.into())
+        }
+        Op::ChannelShuffle { groups } => {
+            let [_, _, c] = image()?;
+            if *groups == 0 || c % groups != 0 {
+                return Err(format!("{c} channels are not {groups} groups of one size"));
+            }
+            Ok(x.clone())
+        }
         Op::Concat { axis } => {
             let mut dims = x.to_vec();
             if *axis == 0 || *axis >= dims.len() {
@@ -163,6 +195,11 @@ pub(super) fn infer(
             let rows = h.checked_add(p[0]).and_then(|h| h.checked_add(p[2]));
             let columns = w.checked_add(p[1]).and_then(|w| w.checked_add(p[3]));
             Ok(layout.shape([rows.ok_or("too large")?, columns.ok_or("too large")?, c]))
+        }
+        Op::PadChannels { before, after } => {
+            let [h, w, c] = image()?;
+            let channels = c.checked_add(*before).and_then(|c| c.checked_add(*after));
+            Ok(layout.shape([h, w, channels.ok_or("too large")?]))
         }
     }
 }

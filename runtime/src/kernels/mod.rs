@@ -10,6 +10,7 @@ mod activation;
 mod aligned;
 #[cfg(all(target_arch = "arm", target_os = "linux", feature = "std"))]
 mod armv7;
+mod channels;
 mod conv;
 mod depthwise;
 mod elementwise;
@@ -28,9 +29,10 @@ mod tests;
 mod x86;
 
 pub use activation::{activation_f32, evaluate, softmax_f32};
+pub use channels::{pad_channels, shuffle, slice};
 pub use conv::{ConvF32, ConvI8, ConvShape, PlacedConv, margin};
 pub use elementwise::{
-    AddI8, RescaleI8, add_f32, batch_norm_f32, dequantize, lut_i8, pad, quantize,
+    AddI8, MulI8, RescaleI8, add_f32, batch_norm_f32, dequantize, lut_i8, mul_f32, pad, quantize,
 };
 pub use image::{Image, Margin};
 pub use isa::Isa;

@@ -281,6 +281,110 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn int8_products_requantize_the_exact_product(
+        pixels in vec(vec(any::<i8>(), 37), 0..5),
+        factors in vec(any::<i8>(), 37),
+        [a, b] in [params(), params()],
+        y_scale in 1e-3_f32..4.0,
+        output in output(),
+        channels in proptest::sample::select(&[1_usize, 3, 8, 17, 37]),
+    ) {
+        let x: Vec<i8> = pixels.concat().into_iter().collect();
+        let x = &x[..x.len() / channels * channels];
+        let factors = &factors[..channels];
+        let m = (f64::from(a.scale) * f64::from(b.scale) / f64::from(y_scale)) as f32;
+        let product = |(i, &q): (usize, &i8)| {
+            let (x, factor) = (i64::from(q), i64::from(factors[i % channels]));
+            let exact = (x - i64::from(a.zero_point)) * (factor - i64::from(b.zero_point));
+            requantize(exact as i32, m, output)
+        };
+        let expected: Vec<i8> = x.iter().enumerate().map(product).collect();
+        let by_itself: Vec<i8> = x.iter().map(|&q| {
+            let exact = (i32::from(q) - i32::from(a.zero_point)).pow(2);
+            let m = (f64::from(a.scale) * f64::from(a.scale) / f64::from(y_scale)) as f32;
+            requantize(exact, m, output)
+        }).collect();
+        for isa in Isa::available() {
+            let mut y = alloc::vec![0; x.len()];
+            MulI8::new(isa, a, b, y_scale, output).run(x, factors, &mut y);
+            prop_assert_eq!(&y, &expected, "{}", isa);
+            if !x.is_empty() {
+                MulI8::new(isa, a, a, y_scale, output).run(x, x, &mut y);
+                prop_assert_eq!(&y, &by_itself, "{}", isa);
+            }
+        }
+    }
+
+    #[test]
+    fn products_of_channels_and_of_elements_are_one_multiplication(
+        pixels in vec(vec(-1e3_f32..1e3, 7), 1..9),
+        factors in vec(-2.0_f32..2.0, 7),
+    ) {
+        let x = pixels.concat();
+        for isa in Isa::available() {
+            let mut y = alloc::vec![0.0; x.len()];
+            mul_f32(isa, &x, &factors, &mut y);
+            for (i, &y) in y.iter().enumerate() {
+                prop_assert_eq!(y, x[i] * factors[i % 7], "{}", isa);
+            }
+            mul_f32(isa, &x, &x, &mut y);
+            for (&x, &y) in x.iter().zip(&y) {
+                prop_assert_eq!(y, x * x, "{}", isa);
+            }
+        }
+    }
+
+    #[test]
+    fn a_slice_keeps_its_range_of_each_stretch(
+        count in 0..4_usize,
+        (stretch, start, end) in (1..9_usize).prop_flat_map(|n| {
+            (Just(n), 0..n).prop_flat_map(|(n, start)| (Just(n), Just(start), start + 1..=n))
+        }),
+    ) {
+        let x: Vec<usize> = (0..count * stretch).collect();
+        let mut y = alloc::vec![usize::MAX; count * (end - start)];
+        slice(stretch, start..end, &x, &mut y);
+        let kept = |x: &usize| (start..end).contains(&(x % stretch));
+        prop_assert_eq!(y, x.into_iter().filter(kept).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn padded_channels_keep_their_pixel(
+        count in 0..4_usize,
+        [before, channels, after] in [0..4_usize, 1..5, 0..4],
+    ) {
+        let x: Vec<usize> = (1..=count * channels).collect();
+        let wide = before + channels + after;
+        let mut y = alloc::vec![usize::MAX; count * wide];
+        pad_channels([before, channels, after], 0, &x, &mut y);
+        for (i, &y) in y.iter().enumerate() {
+            let (pixel, c) = (i / wide, i % wide);
+            let inside = (before..before + channels).contains(&c);
+            prop_assert_eq!(y, if inside { x[pixel * channels + c - before] } else { 0 });
+        }
+    }
+
+    #[test]
+    fn a_shuffle_transposes_groups_and_their_channels(
+        count in 0..4_usize,
+        [groups, each] in [1..5_usize, 1..5],
+    ) {
+        let channels = groups * each;
+        let x: Vec<usize> = (0..count * channels).collect();
+        let mut y = alloc::vec![usize::MAX; x.len()];
+        shuffle(channels, groups, &x, &mut y);
+        for (i, &y) in y.iter().enumerate() {
+            let (pixel, c) = (i / channels, i % channels);
+            prop_assert_eq!(y, pixel * channels + c % groups * each + c / groups);
+        }
+        let mut back = alloc::vec![usize::MAX; x.len()];
+        shuffle(channels, each, &y, &mut back);
+        prop_assert_eq!(back, x);
+    }
+}
+
 #[test]
 fn a_table_of_the_identity_changes_nothing() {
     let table: [i8; 256] = core::array::from_fn(|i| (i as i32 - 128) as i8);

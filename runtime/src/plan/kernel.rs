@@ -2,10 +2,12 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::elementwise::Elementwise;
 use super::place::{Place, split};
-use crate::kernels::{self, AvgPoolI8, ConvF32, ConvI8, Isa, PoolShape, RescaleI8};
+use crate::dtype::DType;
+use crate::kernels::{self, AvgPoolI8, ConvF32, ConvI8, Isa, MulI8, PoolShape, RescaleI8};
 use crate::threads::Threads;
 
 /// What an input gives to a joined value.
@@ -35,6 +37,27 @@ pub(crate) enum Kernel {
     /// Parts of each stretch of the output, one an input.
     Concat {
         parts: Vec<Part>,
+    },
+    MulI8(MulI8),
+    MulF32 {
+        isa: Isa,
+    },
+    /// Bytes `range` of each `stretch` of the input.
+    Slice {
+        stretch: usize,
+        range: Range<usize>,
+    },
+    /// Bytes of each pixel: new ones, the input's, new ones.
+    PadChannels {
+        before: usize,
+        channels: usize,
+        after: usize,
+        fill: u8,
+    },
+    Shuffle {
+        channels: usize,
+        groups: usize,
+        dtype: DType,
     },
     MaxPoolI8 {
         isa: Isa,
@@ -105,6 +128,16 @@ impl Kernel {
                 let (y, [x]) = split(arena, output, [inputs[0]]);
                 conv.run(f32s(x), f32s_mut(y), scratch);
             }
+            Self::MulI8(_) | Self::MulF32 { .. } => {
+                let (y, [a, b]) = split(arena, output, [inputs[0], inputs[1]]);
+                let [a_bytes, b_bytes] = [inputs[0], inputs[1]].map(Place::image_bytes);
+                let (a, b, y) = (&a[..a_bytes], &b[..b_bytes], &mut y[..output.image_bytes()]);
+                match self {
+                    Self::MulI8(mul) => mul.run(i8s(a), i8s(b), i8s_mut(y)),
+                    Self::MulF32 { isa } => kernels::mul_f32(*isa, f32s(a), f32s(b), f32s_mut(y)),
+                    _ => unreachable!("the arm is of products"),
+                }
+            }
             _ => {
                 let (y, [x]) = split(arena, output, [inputs[0]]);
                 let (x_bytes, y_bytes) = (inputs[0].image_bytes(), output.image_bytes());
@@ -158,8 +191,20 @@ impl Kernel {
             Self::Softmax { isa, classes } => {
                 kernels::softmax_f32(*isa, *classes, f32s(x), f32s_mut(y));
             }
+            Self::Slice { stretch, range } => kernels::slice(*stretch, range.clone(), x, y),
+            &Self::PadChannels { before, channels, after, fill } => {
+                kernels::pad_channels([before, channels, after], fill, x, y);
+            }
+            &Self::Shuffle { channels, groups, dtype: DType::I8 } => {
+                kernels::shuffle(channels, groups, x, y);
+            }
+            &Self::Shuffle { channels, groups, .. } => {
+                kernels::shuffle(channels, groups, f32s(x), f32s_mut(y));
+            }
             Self::Alias
             | Self::Elementwise(_)
+            | Self::MulI8(_)
+            | Self::MulF32 { .. }
             | Self::Concat { .. }
             | Self::ConvI8(_)
             | Self::ConvF32(_) => {}

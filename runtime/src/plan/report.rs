@@ -90,10 +90,15 @@ impl Kernel {
             Self::ConvF32(conv) => return conv.name(),
             Self::Elementwise(kernel) => kernel.name(isa),
             Self::Concat { .. } => (isa, "concat"),
+            Self::MulI8(_) | Self::MulF32 { .. } => (isa, "mul"),
             Self::MaxPoolI8 { .. } | Self::MaxPoolF32 { .. } => (isa, "maxpool"),
             Self::AvgPoolI8(_) | Self::AvgPoolF32 { .. } => (isa, "avgpool"),
             // The compiler's code for the baseline.
-            Self::PadI8 { .. } | Self::PadF32 { .. } => (Isa::Scalar, "pad"),
+            Self::PadI8 { .. } | Self::PadF32 { .. } | Self::PadChannels { .. } => {
+                (Isa::Scalar, "pad")
+            }
+            Self::Slice { .. } => (Isa::Scalar, "slice"),
+            Self::Shuffle { .. } => (Isa::Scalar, "shuffle"),
             Self::Softmax { .. } => (isa, "softmax"),
         };
         format!("{isa}-{operation}")

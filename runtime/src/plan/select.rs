@@ -11,7 +11,8 @@ use super::place::Lay;
 use crate::dtype::DType;
 use crate::graph::{Activation, Graph, Layout, Node, Op, Value};
 use crate::kernels::{
-    AddI8, AvgPoolI8, ConvF32, ConvI8, ConvShape, Image, Isa, PlacedConv, PoolShape, RescaleI8,
+    AddI8, AvgPoolI8, ConvF32, ConvI8, ConvShape, Image, Isa, MulI8, PlacedConv, PoolShape,
+    RescaleI8,
 };
 use crate::quant::{Output, QuantParams};
 use crate::{Error, ErrorKind, Result};
@@ -49,7 +50,21 @@ impl Kernel {
                 Self::Elementwise(Elementwise::AddI8(add))
             }
             Op::Add => Self::Elementwise(Elementwise::AddF32 { isa, range: range(node) }),
+            Op::Mul if int8 => {
+                let b = graph.value(node.inputs[1]);
+                let (a, b, y) = (params(node, x)?, params(node, b)?, params(node, y)?);
+                Self::MulI8(MulI8::new(isa, a, b, y.scale, output(node, y)))
+            }
+            Op::Mul => Self::MulF32 { isa },
             Op::Concat { axis } => concat(graph, node, *axis, isa, lays)?,
+            &Op::Slice { axis, start, end } => {
+                let inner = x.shape[axis + 1..].iter().product::<usize>() * x.dtype.size();
+                let stretch = x.shape[axis] * inner;
+                Self::Slice { stretch, range: start * inner..end * inner }
+            }
+            Op::ChannelShuffle { groups } => {
+                Self::Shuffle { channels: c, groups: *groups, dtype: x.dtype }
+            }
             Op::MaxPool2d { kernel, stride, padding } => {
                 let shape = pool_shape(image, y, *kernel, *stride, *padding);
                 if int8 { Self::MaxPoolI8 { isa, shape } } else { Self::MaxPoolF32 { isa, shape } }
@@ -64,6 +79,13 @@ impl Kernel {
                 Self::PadI8 { image, padding: *padding, fill: params(node, x)?.zero_point }
             }
             Op::Pad { padding } => Self::PadF32 { image, padding: *padding },
+            &Op::PadChannels { before, after } => {
+                let size = x.dtype.size();
+                // All bytes of an f32 zero are zero.
+                let fill = x.quant.map_or(0, |quant| quant.zero_point);
+                let [before, channels, after] = [before, c, after].map(|count| count * size);
+                Self::PadChannels { before, channels, after, fill: fill.cast_unsigned() }
+            }
             Op::Quantize => {
                 Self::Elementwise(Elementwise::Quantize { isa, params: params(node, y)? })
             }

@@ -152,6 +152,38 @@ pub(crate) fn int8_joined_network() -> Graph {
     b.finish(&[out]).unwrap()
 }
 
+/// Squeeze-excite, a split, a shuffle, channels of zeros: `[6, 5, 3]` to `[6, 5, 14]`.
+pub(crate) fn int8_channels_network() -> Graph {
+    let q = |scale, zero_point| QuantParams { scale, zero_point };
+    let (q0, q1, q2, gate) = (q(1.0 / 127.0, 0), q(0.05, -20), q(0.04, 3), q(1.0 / 256.0, -128));
+    let mut b = GraphBuilder::new("channels", Layout::Nhwc);
+    let x = b.input("input", [1, 6, 5, 3]);
+    let x = b.node_as("quantize", Op::Quantize, &[x], [], Some(q0)).unwrap();
+    let conv =
+        |padding| Op::Conv2d { stride: [1; 2], padding: [padding; 4], dilation: [1; 2], groups: 1 };
+    let w = int8_layer(&[10, 3, 3, 3], 1, q0, q1);
+    let x = b.node_as("conv1", conv(1), &[x], w, Some(q1)).unwrap();
+    let mean = b.node_as("squeeze", Op::GlobalAvgPool, &[x], [], Some(q2)).unwrap();
+    let w = int8_layer(&[10, 1, 1, 10], 2, q2, q1);
+    let sums = b.node_as("excite", conv(0), &[mean], w, Some(q1)).unwrap();
+    let table: Vec<i8> = (-128..=127).collect();
+    let table = [("table", Tensor::from_i8([256], &table))];
+    let sigmoid = Op::Activation { function: Activation::HardSigmoid };
+    let factors = b.node_as("gate", sigmoid, &[sums], table, Some(gate)).unwrap();
+    let x = b.node_as("scale", Op::Mul, &[x, factors], [], Some(q2)).unwrap();
+    let half = |start| Op::Slice { axis: 3, start, end: start + 5 };
+    let left = b.node_as("left", half(0), &[x], [], Some(q2)).unwrap();
+    let right = b.node_as("right", half(5), &[x], [], Some(q2)).unwrap();
+    let square = b.node_as("square", Op::Mul, &[right, right], [], Some(q1)).unwrap();
+    let x = b.node_as("joined", Op::Concat { axis: 3 }, &[left, square], [], Some(q2)).unwrap();
+    let shuffle = Op::ChannelShuffle { groups: 2 };
+    let x = b.node_as("shuffle", shuffle, &[x], [], Some(q2)).unwrap();
+    let pad = Op::PadChannels { before: 1, after: 3 };
+    let x = b.node_as("pad", pad, &[x], [], Some(q2)).unwrap();
+    let out = b.node("dequantize", Op::Dequantize, &[x], []).unwrap();
+    b.finish(&[out]).unwrap()
+}
+
 /// An image that is large enough for several threads, `[40, 40, 16]`.
 pub(crate) fn wide_sample() -> Vec<f32> {
     (0..40 * 40 * 16).map(|i| ((i * 7919) % 211) as f32 / 105.0 - 1.0).collect()

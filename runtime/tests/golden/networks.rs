@@ -7,8 +7,14 @@ use hipflask_runtime::quant::{QuantParams, multiplier};
 use hipflask_runtime::{Shape, Tensor};
 
 /// Each by the name of its file.
-pub(crate) fn all() -> [(&'static str, Graph); 4] {
-    [("residual", residual()), ("depthwise", depthwise()), ("mlp", mlp()), ("mixed", mixed())]
+pub(crate) fn all() -> [(&'static str, Graph); 5] {
+    [
+        ("residual", residual()),
+        ("depthwise", depthwise()),
+        ("mlp", mlp()),
+        ("mixed", mixed()),
+        ("channels", channels()),
+    ]
 }
 
 /// Inputs for a network, most of them in [-1, 1], one in 16 beyond the range of int8.
@@ -208,6 +214,29 @@ fn mlp() -> Graph {
     let x = net.layer("fc3", Op::Linear, x, &[7, 33], q(0.02, 0));
     net.relu();
     let x = net.layer("fc4", Op::Linear, x, &[3, 7], q(0.04, -40));
+    net.finish(x, false)
+}
+
+/// Squeeze-excite, a split whose halves are joined and shuffled, channels of zeros.
+fn channels() -> Graph {
+    let (mut net, x) = Net::new("channels", &[1, 11, 9, 3], 5);
+    let (a, b) = (q(0.03, -7), q(0.045, 21));
+    let x = net.layer("stem", conv(2, [1; 4], 1), x, &[38, 3, 3, 3], a);
+    let mean = net.node("squeeze", Op::GlobalAvgPool, &[x], q(0.004, -3));
+    let y = net.layer("reduce", conv(1, [0; 4], 1), mean, &[10, 1, 1, 38], b);
+    net.relu();
+    let y = net.layer("expand", conv(1, [0; 4], 1), y, &[38, 1, 1, 10], b);
+    let gate = net.table("gate", Activation::HardSigmoid, y, q(1.0 / 256.0, -128));
+    let x = net.node("excite", Op::Mul, &[x, gate], q(0.015, 5));
+    let left = net.node("left", Op::Slice { axis: 3, start: 0, end: 19 }, &[x], q(0.015, 5));
+    let right = net.node("right", Op::Slice { axis: 3, start: 19, end: 38 }, &[x], q(0.015, 5));
+    let y = net.layer("branch", conv(1, [0; 4], 1), right, &[19, 1, 1, 19], q(0.02, -11));
+    let square = net.node("square", Op::Mul, &[y, right], q(0.03, -1));
+    let x = net.node("concat", Op::Concat { axis: 3 }, &[left, square], q(0.02, 0));
+    let x = net.node("shuffle", Op::ChannelShuffle { groups: 2 }, &[x], q(0.02, 0));
+    let rows = net.node("rows", Op::Slice { axis: 1, start: 1, end: 6 }, &[x], q(0.02, 0));
+    let x = net.node("zeros", Op::PadChannels { before: 3, after: 2 }, &[rows], q(0.02, 0));
+    let x = net.layer("last", conv(1, [1; 4], 1), x, &[7, 3, 3, 43], b);
     net.finish(x, false)
 }
 

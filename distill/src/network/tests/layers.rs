@@ -11,7 +11,7 @@ use crate::nn::gradcheck::{assert_close, random, values};
 
 #[test]
 fn layers_say_shapes_and_defaults() {
-    let graph = |lines: &[&str]| layered(lines).build([2, 9, 8], 5, 1).unwrap();
+    let graph = |lines: &[&str]| layered(lines).build(&[2, 9, 8], 5, 1).unwrap();
     let last = |line: &str, node: &str| shape(&graph(&[line]), node);
     // `same` keeps the size at stride 1 and gives ceil(size / stride) otherwise.
     assert_eq!(last("conv 6 3x3", "conv1"), [1, 6, 9, 8]);
@@ -71,16 +71,17 @@ fn a_wrong_layer_is_refused_by_number_and_text() {
         (&["flatten", "bn"], "layer 2 \"bn\": only activations and a linear layer may follow"),
     ];
     for (lines, part) in wrong {
-        let error = layered(lines).build([2, 9, 8], 5, 1).unwrap_err();
+        let error = layered(lines).build(&[2, 9, 8], 5, 1).unwrap_err();
         assert!(error.to_string().contains(part), "{error}");
     }
-    let error = layered(&["linear 12"]).build([2, 9, 8], 5, 1).unwrap_err();
+    let error = layered(&["linear 12"]).build(&[2, 9, 8], 5, 1).unwrap_err();
     let expected = "layer 1 \"linear 12\": ends the network with 12 logits for 5 classes: write \
                     linear 5, or leave it out and it is appended";
     assert_eq!(error.to_string(), expected);
-    let error = layered(&["linear 65536", "linear 65536"]).build([2, 9, 8], 5, 1).unwrap_err();
+    let error = layered(&["linear 65536", "linear 65536"]).build(&[2, 9, 8], 5, 1).unwrap_err();
     assert!(error.to_string().contains("linear 5"), "{error}");
-    let error = layered(&["linear 65536", "linear 65536", "relu"]).build(DIGITS, 5, 1).unwrap_err();
+    let error =
+        layered(&["linear 65536", "linear 65536", "relu"]).build(&DIGITS, 5, 1).unwrap_err();
     assert!(error.to_string().starts_with("layer 2 \"linear 65536\": fc2: brings"), "{error}");
 }
 
@@ -130,7 +131,7 @@ proptest! {
     #[test]
     fn layers_that_are_accepted_run_on_the_device(lines in prop::collection::vec(line(), 1..8)) {
         let spec = NetworkSpec { layers: Some(lines), ..NetworkSpec::default() };
-        if let Ok(graph) = spec.build([2, 7, 6], 3, 1) {
+        if let Ok(graph) = spec.build(&[2, 7, 6], 3, 1) {
             prop_assert_eq!(&graph.value(graph.outputs[0]).shape[..], &[1, 3]);
             let network = Network::new(&graph, &Device::Cpu).unwrap();
             let x = random(&[1, 2, 7, 6], 3);

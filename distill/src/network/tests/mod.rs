@@ -61,7 +61,16 @@ fn all_layers() -> NetworkSpec {
 fn small() -> Vec<NetworkSpec> {
     let sized = |name, width| NetworkSpec { width: Some(width), ..named(name) };
     let mlp = NetworkSpec { hidden: Some(vec![24, 16]), ..named("mlp") };
-    vec![mlp, sized("lenet", 3), sized("resnet8", 4), sized("ds-cnn", 8), all_layers()]
+    let deep = |name, width, depth| NetworkSpec { depth: Some(depth), ..sized(name, width) };
+    vec![
+        mlp,
+        sized("lenet", 3),
+        sized("resnet8", 4),
+        deep("resnet", 5, 14),
+        sized("resnet8x4", 3),
+        sized("ds-cnn", 8),
+        all_layers(),
+    ]
 }
 
 fn shape(graph: &Graph, node: &str) -> Vec<usize> {
@@ -71,7 +80,8 @@ fn shape(graph: &Graph, node: &str) -> Vec<usize> {
 
 #[test]
 fn parameters_are_those_counted_by_hand_and_published() {
-    let count = |spec: &NetworkSpec, image| spec.build(image, 10, 1).unwrap().parameters();
+    let count =
+        |spec: &NetworkSpec, image: [usize; 3]| spec.build(&image, 10, 1).unwrap().parameters();
     let mlp = |hidden: &[usize]| NetworkSpec { hidden: Some(hidden.into()), ..named("mlp") };
     assert_eq!(count(&named("mlp"), MNIST), 784 * 128 + 128 + 128 * 10 + 10);
     assert_eq!(count(&named("mlp"), MNIST), 101_770);
@@ -94,28 +104,53 @@ fn parameters_are_those_counted_by_hand_and_published() {
     let by_hand = (3 * 16 * 9 + 32) + layer1 + layer2 + layer3 + 650;
     assert_eq!((by_hand, count(&named("resnet8"), CIFAR)), (78_042, 78_042));
 
+    // README of akamaster/pytorch_resnet_cifar10, with the parameters that its script counts.
+    let published = [
+        ("resnet20", 269_722),
+        ("resnet32", 464_154),
+        ("resnet44", 658_586),
+        ("resnet56", 853_018),
+        ("resnet110", 1_727_962),
+    ];
+    for (name, parameters) in published {
+        assert_eq!(count(&named(name), CIFAR), parameters, "{name}");
+    }
+    // README of HobbitLong/RepDistiller: 1.23 and 7.43 million with 100 classes, 90 · 257 more.
+    assert_eq!(count(&named("resnet8x4"), CIFAR), 1_233_540 - 90 * 257);
+    assert_eq!(count(&named("resnet32x4"), CIFAR), 7_433_860 - 90 * 257);
+
+    let deep = NetworkSpec { depth: Some(56), ..named("resnet") };
+    assert_eq!(count(&deep, CIFAR), 853_018);
+    assert_eq!(count(&named("resnet"), CIFAR), 269_722);
+
     // MLPerf Tiny's keyword spotter has 24,908 with a first window of 10×4 and 12 classes. Without
     // its 1,152 running statistics and 576 biases before a batch norm, with 3×3 and 10 classes:
     // 24,908 - 1,152 - 576 - 64 · (40 - 9) - 65 · 2 = 21,066.
     let block = (64 * 9 + 128) + (64 * 64 + 128);
     let by_hand = (64 * 9 + 128) + 4 * block + 650;
     assert_eq!((by_hand, count(&named("ds-cnn"), MNIST)), (21_066, 21_066));
+    let deep = NetworkSpec { depth: Some(6), ..named("ds-cnn") };
+    assert_eq!(count(&deep, MNIST), 21_066 + 2 * block);
 }
 
 #[test]
 fn the_page_states_parameters_and_macs_as_computed() {
     let page = include_str!("../../../../docs/networks.md");
+    let mut missing = String::new();
     for name in NAMES {
         let spec = named(name);
         let mut row = format!("| `{}` |", spec.describe());
         for image in [MNIST, CIFAR] {
-            let graph = spec.build(image, 10, 1).unwrap();
+            let graph = spec.build(&image, 10, 1).unwrap();
             for count in [graph.parameters() as u64, graph.macs()] {
                 row += &format!(" {} |", grouped(count));
             }
         }
-        assert!(page.contains(&row), "docs/networks.md should say:\n{row}");
+        if !page.contains(&row) {
+            missing += &format!("\n{row}");
+        }
     }
+    assert!(missing.is_empty(), "docs/networks.md should say:{missing}");
 }
 
 /// `1234567` as `1,234,567`.
@@ -130,7 +165,7 @@ fn grouped(number: u64) -> String {
 fn every_network_takes_every_size_of_image() {
     for spec in small() {
         for image in [DIGITS, MNIST, CIFAR, [4, 5, 40]] {
-            let graph = spec.build(image, 7, 1).unwrap();
+            let graph = spec.build(&image, 7, 1).unwrap();
             assert_eq!(graph.value(graph.outputs[0]).shape[..], [1, 7], "{}", spec.describe());
             assert_eq!(graph.value(graph.inputs[0]).shape[1..], image);
         }
@@ -139,7 +174,7 @@ fn every_network_takes_every_size_of_image() {
 
 #[test]
 fn images_shrink_as_the_papers_say() {
-    let graph = |name, image| named(name).build(image, 10, 1).unwrap();
+    let graph = |name, image: [usize; 3]| named(name).build(&image, 10, 1).unwrap();
     let lenet = graph("lenet", MNIST);
     assert_eq!(shape(&lenet, "conv1"), [1, 6, 28, 28]);
     assert_eq!(shape(&lenet, "conv2"), [1, 16, 10, 10]);
@@ -156,7 +191,7 @@ fn images_shrink_as_the_papers_say() {
 #[test]
 fn tensors_have_the_names_of_pytorch() {
     let names = |spec: &NetworkSpec| -> Vec<String> {
-        let graph = spec.build(DIGITS, 10, 1).unwrap();
+        let graph = spec.build(&DIGITS, 10, 1).unwrap();
         let weights = graph.tensor_order().filter_map(|t| Some(t.strip_suffix(".weight")?.into()));
         weights.collect()
     };
@@ -179,6 +214,11 @@ fn tensors_have_the_names_of_pytorch() {
             "layer2.0.downsample.1",
         ]
     );
+    let resnet = named("resnet20").build(&CIFAR, 10, 1).unwrap();
+    let tensors: Vec<String> = resnet.tensor_order().collect();
+    assert_eq!(tensors.len(), 1 + 4 + 18 * 5 + 2);
+    assert_eq!(tensors[5], "layer1.0.conv1.weight");
+    assert_eq!(tensors[95..], ["linear.weight", "linear.bias"]);
     assert_eq!(
         names(&named("ds-cnn"))[..6],
         ["conv1", "bn1", "block1.depthwise", "block1.bn1", "block1.pointwise", "block1.bn2"]
@@ -206,13 +246,13 @@ fn tensors_have_the_names_of_pytorch() {
 #[test]
 fn weights_follow_from_seed_and_name_alone() {
     for spec in small() {
-        let [first, again, other] = [1, 1, 2].map(|seed| spec.build(MNIST, 10, seed).unwrap());
+        let [first, again, other] = [1, 1, 2].map(|seed| spec.build(&MNIST, 10, seed).unwrap());
         assert_eq!(first, again);
         assert_ne!(first.tensors, other.tensors);
     }
     let graph = |hidden: &[usize]| {
         let spec = NetworkSpec { hidden: Some(hidden.into()), ..named("mlp") };
-        spec.build(MNIST, 10, 1).unwrap()
+        spec.build(&MNIST, 10, 1).unwrap()
     };
     let (short, long) = (graph(&[32]), graph(&[32, 16]));
     assert_eq!(short.tensors["fc1.weight"], long.tensors["fc1.weight"]);
@@ -221,7 +261,7 @@ fn weights_follow_from_seed_and_name_alone() {
 
 #[test]
 fn weights_begin_within_the_bounds_of_their_papers() {
-    let graph = named("lenet").build(MNIST, 10, 1).unwrap();
+    let graph = named("lenet").build(&MNIST, 10, 1).unwrap();
     let largest = |graph: &Graph, name: &str| {
         let values = graph.tensors[name].f32s().unwrap().into_owned();
         values.iter().fold(0.0_f32, |most, v| most.max(v.abs()))
@@ -233,7 +273,7 @@ fn weights_begin_within_the_bounds_of_their_papers() {
     }
     assert!(largest(&graph, "fc1.bias") <= 0.05);
     // He: ±√(6 / fan_out).
-    let graph = named("resnet8").build(CIFAR, 10, 1).unwrap();
+    let graph = named("resnet8").build(&CIFAR, 10, 1).unwrap();
     let (most, bound) = (largest(&graph, "layer1.0.conv1.weight"), (6.0_f32 / 144.0).sqrt());
     assert!(most <= bound && most > 0.99 * bound, "{most} {bound}");
     let node = graph.nodes.iter().find(|n| n.name == "bn1").unwrap();
@@ -251,7 +291,7 @@ fn weights_begin_within_the_bounds_of_their_papers() {
 fn the_first_weights_of_a_seed_stay_what_they_are() {
     // Computed by another implementation, in Python: SHA-256 of seed and name as the key of ChaCha8,
     // the upper 24 bits of its first words, times 1/√64.
-    let graph = named("mlp").build(DIGITS, 10, 42).unwrap();
+    let graph = named("mlp").build(&DIGITS, 10, 42).unwrap();
     let weights = graph.tensors["fc1.weight"].f32s().unwrap()[..3].to_vec();
     assert_eq!(
         weights.iter().map(|w| w.to_bits()).collect::<Vec<_>>(),
@@ -270,7 +310,7 @@ fn batch(image: [usize; 3]) -> (Tensor, Tensor) {
 fn every_network_learns_a_batch_by_heart() {
     let (x, labels) = batch(DIGITS);
     for spec in small() {
-        let network = Network::new(&spec.build(DIGITS, 10, 1).unwrap(), &Device::Cpu).unwrap();
+        let network = Network::new(&spec.build(&DIGITS, 10, 1).unwrap(), &Device::Cpu).unwrap();
         let adam: OptimizerSpec =
             serde_json::from_str(r#"{ "kind": "adam", "lr": 0.02 }"#).unwrap();
         let mut optimizer = Optimizer::new(&adam, network.parameters().to_vec()).unwrap();
@@ -292,7 +332,7 @@ fn every_network_learns_a_batch_by_heart() {
 fn the_runtime_gives_the_logits_of_the_interpreter() {
     let (x, _) = batch(DIGITS);
     for spec in small() {
-        let network = Network::new(&spec.build(DIGITS, 10, 1).unwrap(), &Device::Cpu).unwrap();
+        let network = Network::new(&spec.build(&DIGITS, 10, 1).unwrap(), &Device::Cpu).unwrap();
         // Running statistics that are not those of the beginning.
         network.forward(&x, Mode::Train).unwrap();
         let logits = network.forward(&x, Mode::Evaluate).unwrap();
@@ -319,6 +359,8 @@ fn a_spec_says_what_it_is() {
         "mlp, hidden [24, 16]",
         "lenet, width 3",
         "resnet8, width 4",
+        "resnet, width 5, depth 14",
+        "resnet8x4, width 3",
         "ds-cnn, width 8",
         "26 layers",
     ];
@@ -334,7 +376,15 @@ fn a_spec_says_what_it_is() {
 fn a_wrong_spec_is_refused_by_its_key() {
     let wrong = [
         (NetworkSpec::default(), "network: is missing"),
-        (named("resnet9"), "did you mean \"resnet8\"? Valid are mlp, lenet, resnet8, ds-cnn"),
+        (named("resnet9"), "did you mean \"resnet8\"? Valid are mlp, lenet, resnet8, resnet20,"),
+        (named("resnet14"), "network: \"resnet14\" is not known"),
+        (NetworkSpec { depth: Some(8), ..named("resnet20") }, "depth: resnet20 has one depth"),
+        (NetworkSpec { depth: Some(8), ..named("mlp") }, "depth: mlp has a layer for each size"),
+        (
+            NetworkSpec { depth: Some(18), ..named("resnet") },
+            "resnet: depth: 18 is none of a resnet's: 8, 14, 20, … (6 n + 2)",
+        ),
+        (NetworkSpec { depth: Some(0), ..named("ds-cnn") }, "depth: 0 is out of range: 1 to 1001"),
         (named("transformer"), "network: \"transformer\" is not known. Valid are mlp"),
         (
             NetworkSpec { width: Some(8), ..named("mlp") },
@@ -363,14 +413,14 @@ fn a_wrong_spec_is_refused_by_its_key() {
         ),
     ];
     for (spec, part) in wrong {
-        let error = spec.build(DIGITS, 10, 1).unwrap_err();
+        let error = spec.build(&DIGITS, 10, 1).unwrap_err();
         assert!(error.to_string().contains(part), "{error}");
         assert_eq!(error.kind(), ErrorKind::Config, "{error}");
     }
-    let error = named("mlp").build([1, 0, 8], 10, 1).unwrap_err();
+    let error = named("mlp").build(&[1, 0, 8], 10, 1).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Shape);
-    let error = named("mlp").build(DIGITS, 0, 1).unwrap_err();
+    let error = named("mlp").build(&DIGITS, 0, 1).unwrap_err();
     assert_eq!(error.to_string(), "classes: 0 is out of range: 1 to 65536");
-    let error = named("lenet").build([1, 3, 3], 10, 1).unwrap_err();
+    let error = named("lenet").build(&[1, 3, 3], 10, 1).unwrap_err();
     assert!(error.to_string().starts_with("lenet: pool2: the window spans 2"), "{error}");
 }

@@ -8,7 +8,7 @@ mod avx512;
 
 use super::Isa;
 use super::gemm::float::clamp;
-use crate::quant::{Output, QuantParams};
+use crate::quant::{Output, QuantParams, multiplier, requantize};
 
 /// `numerator / denominator` in f64, rounded once to f32.
 fn ratio(numerator: f32, denominator: f32) -> f32 {
@@ -68,6 +68,55 @@ pub fn add_f32(isa: Isa, a: &[f32], b: &[f32], range: (f32, f32), y: &mut [f32])
             *y = clamp(a + b, range);
         }
     });
+}
+
+/// int8 product: `requantize((a - z_a) · (b - z_b), s_a · s_b / s_y)`, the product exact in int32.
+#[derive(Clone, Copy, Debug)]
+pub struct MulI8 {
+    isa: Isa,
+    zero_points: [i8; 2],
+    multiplier: f32,
+    output: Output,
+}
+
+impl MulI8 {
+    /// For operands with parameters `a` and `b` and an output of scale `y_scale`.
+    pub fn new(isa: Isa, a: QuantParams, b: QuantParams, y_scale: f32, output: Output) -> Self {
+        let zero_points = [a.zero_point, b.zero_point];
+        Self { isa, zero_points, multiplier: multiplier(a.scale, b.scale, y_scale), output }
+    }
+
+    /// Multiplies each stretch of `a` that is as long as `b` by `b`: an image by a factor for each
+    /// channel, or all by all. Panics when lengths do not fit.
+    pub fn run(&self, a: &[i8], b: &[i8], y: &mut [i8]) {
+        assert_factors(a.len(), b.len(), y.len());
+        let Self { zero_points: [zero_a, zero_b], multiplier, output, .. } = *self;
+        self.isa.vectorized(|| {
+            for (y, a) in y.chunks_exact_mut(b.len()).zip(a.chunks_exact(b.len())) {
+                for ((y, &a), &b) in y.iter_mut().zip(a).zip(b) {
+                    let [a, b] =
+                        [(a, zero_a), (b, zero_b)].map(|(q, z)| i32::from(q) - i32::from(z));
+                    *y = requantize(a * b, multiplier, output);
+                }
+            }
+        });
+    }
+}
+
+/// f32 product of each stretch of `a` that is as long as `b` by `b`; panics when lengths do not fit.
+pub fn mul_f32(isa: Isa, a: &[f32], b: &[f32], y: &mut [f32]) {
+    assert_factors(a.len(), b.len(), y.len());
+    isa.vectorized(|| {
+        for (y, a) in y.chunks_exact_mut(b.len()).zip(a.chunks_exact(b.len())) {
+            for ((y, &a), &b) in y.iter_mut().zip(a).zip(b) {
+                *y = a * b;
+            }
+        }
+    });
+}
+
+fn assert_factors(a: usize, b: usize, y: usize) {
+    assert!(a == y && b > 0 && a.is_multiple_of(b), "mul: lengths {a}, {b} and {y} do not fit");
 }
 
 /// int8 with one scale and zero point to int8 with others: `round(clamp((q - z_x) · s_x / s_y))`.
