@@ -6,6 +6,7 @@ mod common;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use hipflask_runtime::input::audio::{AudioFrontEnd, Extractor};
 use hipflask_runtime::kernels::Isa;
 use hipflask_runtime::{Model, Options, Session, View};
 
@@ -58,6 +59,12 @@ fn running_allocates_nothing_on_any_instruction_set_and_number_of_threads() {
             assert_eq!(allocations() - before, 0, "{name} on {isa}, {threads} threads");
         }
     }
+    let front_end = AudioFrontEnd { mfcc: Some(13), ..AudioFrontEnd::default() };
+    let mut extractor = Extractor::new(&front_end).unwrap();
+    let mut features = vec![0.0; front_end.shape().iter().product()];
+    let before = allocations();
+    extractor.run(&[1000; 5000], &mut features);
+    assert_eq!(allocations() - before, 0, "the audio front end");
     let before = allocations();
     drop(std::hint::black_box(vec![1_u8; 10]));
     assert_eq!(allocations() - before, 1, "the counter counts");

@@ -1,5 +1,6 @@
 //! From bytes to the network's input: the same code in training, on the desk and on the board.
 
+pub mod audio;
 pub mod image;
 
 use alloc::format;
