@@ -1,10 +1,8 @@
 //! Batch normalisation (Ioffe & Szegedy 2015) with hand-written gradients.
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result as CandleResult, Shape, Tensor};
-use hipflask_runtime::graph::Activation;
 use rayon::prelude::*;
 
-use super::activation::activate;
 use super::buffer::{host, on_host, operand, output, pair_sums, tensor};
 use super::composed;
 use crate::{Error, ErrorKind, Result};
@@ -58,8 +56,7 @@ pub fn batch_norm_train(
         let y = x.apply_op3(&gamma.contiguous()?, &beta.contiguous()?, op)?;
         (y, mean, variance)
     } else {
-        let (y, mean, variance) = composed::batch_norm(x, gamma, beta, epsilon)?;
-        (if relu { activate(&y, Activation::Relu)? } else { y }, mean, variance)
+        composed::batch_norm(x, gamma, beta, epsilon, relu)?
     };
     let unbiased_variance = (&variance * (count as f64 / (count - 1) as f64))?;
     Ok((y, BatchStatistics { mean, variance, unbiased_variance }))

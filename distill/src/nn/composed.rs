@@ -1,12 +1,16 @@
 //! The same operators as compositions of candle's differentiable ones, for devices where our own
-//! have no kernel (CUDA, Metal) and for dtypes other than f32.
+//! have no kernel (Metal, some on CUDA) and for dtypes other than f32.
 //!
 //! Only candle operations whose gradients are right under finite differences are used; its
 //! pooling is not among them.
 
 use candle_core::{D, Tensor};
+use hipflask_runtime::graph::Activation;
 
+use super::activation::activate;
 use super::conv2d::Conv2dSpec;
+#[cfg(feature = "cuda")]
+use super::cuda;
 use super::pool::PoolSpec;
 use super::window::Window;
 use crate::Result;
@@ -22,8 +26,10 @@ pub(super) fn conv2d(
     let c_out = w.dim(0)?;
     let stride = [spec.stride[0].min(spec.stride[1]); 2];
     let dilation = [spec.dilation[0].min(spec.dilation[1]); 2];
-    let y = if spec.groups == c_in && c_in == c_out {
+    let y = if spec.groups == c_in && c_in == c_out && c_in > 1 {
         depthwise(x, w, spec)?
+    } else if let Some(y) = on_cuda(x, w, spec)? {
+        y
     } else if spec.stride == stride && spec.dilation == dilation {
         square(x, w, spec)?
     } else {
@@ -40,6 +46,26 @@ pub(super) fn conv2d(
         Some(bias) => y.broadcast_add(&bias.reshape((1, c_out, 1, 1))?)?,
         None => y,
     })
+}
+
+/// Our own convolution where it applies: one group on CUDA.
+#[cfg(feature = "cuda")]
+fn on_cuda(x: &Tensor, w: &Tensor, spec: &Conv2dSpec) -> Result<Option<Tensor>> {
+    if !cuda::applies(x) || spec.groups != 1 {
+        return Ok(None);
+    }
+    Ok(Some(cuda::conv2d(x, w, window_of(x, w, spec)?)?))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn on_cuda(_: &Tensor, _: &Tensor, _: &Conv2dSpec) -> Result<Option<Tensor>> {
+    Ok(None)
+}
+
+fn window_of(x: &Tensor, w: &Tensor, spec: &Conv2dSpec) -> Result<Window> {
+    let (_, _, h, width) = x.dims4()?;
+    let (_, _, kh, kw) = w.dims4()?;
+    Window::new("conv2d", [h, width], [kh, kw], spec.stride, spec.padding, spec.dilation)
 }
 
 /// A convolution with one stride and one dilation for both axes.
@@ -60,10 +86,13 @@ fn square(x: &Tensor, w: &Tensor, spec: &Conv2dSpec) -> Result<Tensor> {
 
 /// Depthwise convolution as a sum of shifted products: candle's is one launch for each channel.
 fn depthwise(x: &Tensor, w: &Tensor, spec: &Conv2dSpec) -> Result<Tensor> {
-    let (_, c, h, width) = x.dims4()?;
+    let (_, c, _, _) = x.dims4()?;
     let (_, _, kh, kw) = w.dims4()?;
-    let window =
-        Window::new("conv2d", [h, width], [kh, kw], spec.stride, spec.padding, spec.dilation)?;
+    let window = window_of(x, w, spec)?;
+    #[cfg(feature = "cuda")]
+    if cuda::applies(x) {
+        return Ok(cuda::depthwise(x, w, window)?);
+    }
     let x = pad(x, spec.padding, 0.0)?;
     let mut sum: Option<Tensor> = None;
     for ky in 0..kh {
@@ -84,13 +113,20 @@ fn depthwise(x: &Tensor, w: &Tensor, spec: &Conv2dSpec) -> Result<Tensor> {
     }
 }
 
-/// Normalises with statistics of the batch; returns `(y, mean, biased variance)`.
+/// Normalises with statistics of the batch, then `max(y, 0)` if `relu`; returns `(y, mean, biased variance)`.
 pub(super) fn batch_norm(
     x: &Tensor,
     gamma: &Tensor,
     beta: &Tensor,
     epsilon: f64,
+    relu: bool,
 ) -> Result<(Tensor, Tensor, Tensor)> {
+    #[cfg(feature = "cuda")]
+    if cuda::applies(x) {
+        let (y, moments) = cuda::batch_norm(x, gamma, beta, epsilon, relu)?;
+        let (mean, variance) = cuda::moments_to_statistics(&moments)?;
+        return Ok((y, mean, variance));
+    }
     let c = x.dim(1)?;
     let per_channel = match x.rank() {
         2 => vec![1, c],
@@ -107,6 +143,7 @@ pub(super) fn batch_norm(
         .broadcast_mul(&inverse)?
         .broadcast_mul(&gamma.reshape(&per_channel[..])?)?
         .broadcast_add(&beta.reshape(&per_channel[..])?)?;
+    let y = if relu { activate(&y, Activation::Relu)? } else { y };
     Ok((y, mean.detach().flatten_all()?, variance.detach().flatten_all()?))
 }
 
@@ -122,6 +159,10 @@ pub(super) fn channel_affine(x: &Tensor, scale: &Tensor, shift: &Tensor) -> Resu
 /// See [`max_pool2d`](super::max_pool2d); the gradient goes to one maximum of each window.
 pub(super) fn max_pool2d(x: &Tensor, spec: &PoolSpec) -> Result<Tensor> {
     let window = spec.window(x)?;
+    #[cfg(feature = "cuda")]
+    if cuda::applies(x) {
+        return Ok(cuda::max_pool2d(x, window)?);
+    }
     let windows = unfold(x, &window, f64::NEG_INFINITY)?;
     // candle's `max` gives every tie the whole gradient; picking by index gives it to one.
     let first = windows.argmax_keepdim(D::Minus1)?;
@@ -131,6 +172,10 @@ pub(super) fn max_pool2d(x: &Tensor, spec: &PoolSpec) -> Result<Tensor> {
 /// See [`avg_pool2d`](super::avg_pool2d).
 pub(super) fn avg_pool2d(x: &Tensor, spec: &PoolSpec, count_padding: bool) -> Result<Tensor> {
     let window = spec.window(x)?;
+    #[cfg(feature = "cuda")]
+    if cuda::applies(x) {
+        return Ok(cuda::avg_pool2d(x, window, count_padding)?);
+    }
     let sums = unfold(x, &window, 0.0)?.sum(D::Minus1)?;
     if count_padding {
         return Ok((sums / window.taps() as f64)?);

@@ -9,6 +9,8 @@ mod batch_norm;
 pub(crate) mod buffer;
 mod composed;
 mod conv2d;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod depthwise;
 mod gemm;
 #[cfg(test)]

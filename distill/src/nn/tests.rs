@@ -180,7 +180,7 @@ fn batch_norm_gradients_equal_differences() {
         });
         let relu_after = |t: &[Tensor]| activate(&train(t, false)?, Activation::Relu);
         let composed = |t: &[Tensor]| {
-            let (y, ..) = composed::batch_norm(&t[0], &t[1], &t[2], 0.1)?;
+            let (y, ..) = composed::batch_norm(&t[0], &t[1], &t[2], 0.1, false)?;
             activation::composed(&y, Activation::Relu)
         };
         let fused = backward(&inputs, |t| train(t, true)).unwrap();
