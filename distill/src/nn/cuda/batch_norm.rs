@@ -1,6 +1,8 @@
 //! Batch norm with statistics of the batch, fused with a ReLU after it.
 
-use candle_core::{CpuStorage, CudaStorage, CustomOp3, Layout, Result, Shape, Storage, Tensor, bail};
+use candle_core::{
+    CpuStorage, CudaStorage, CustomOp3, Layout, Result, Shape, Storage, Tensor, bail,
+};
 
 use super::launch::{Geometry, Grid, Kernel, chunks};
 
@@ -95,12 +97,8 @@ impl CustomOp3 for BatchNorm {
         let (moments, moments_layout) = self.moments()?.storage_and_layout();
         let Storage::Cuda(moments) = &*moments else { bail!("statistics are not on the GPU") };
         let kernel = Kernel::new("bn_apply", self.geometry, x_layout.shape().clone());
-        let inputs = [
-            (x, x_layout),
-            (gamma, gamma_layout),
-            (beta, beta_layout),
-            (moments, moments_layout),
-        ];
+        let inputs =
+            [(x, x_layout), (gamma, gamma_layout), (beta, beta_layout), (moments, moments_layout)];
         Ok((kernel.launch(&inputs)?, kernel.out))
     }
 

@@ -1,9 +1,7 @@
 //! Convolution of one group: im2col and a product, as on the CPU, over the whole batch at once.
 
 use candle_core::backend::BackendStorage;
-use candle_core::{
-    CpuStorage, CudaStorage, CustomOp2, Layout, Result, Shape, Tensor, bail,
-};
+use candle_core::{CpuStorage, CudaStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
 use super::super::window::Window;
 use super::launch::{Geometry, Kernel};

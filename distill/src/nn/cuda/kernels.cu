@@ -2,7 +2,8 @@
 // [n, c, h, w]. Every output value is summed by one thread, or by one block in a fixed order, so a
 // kernel gives the same bits in every run: there are no atomics.
 
-typedef unsigned long long size;
+// Tensors have fewer than 2^32 values (launch.rs checks it): division in 64 bits is slow.
+typedef unsigned size;
 
 // One field for each of `Geometry` in launch.rs.
 struct Geometry {

@@ -101,6 +101,15 @@ impl Kernel {
         let function = device.get_or_load_custom_func(self.name, "hipflask", ptx()?)?;
         let mut builder = function.builder();
         let (mut narrow, mut wide) = (Vec::new(), Vec::new());
+        let sizes = inputs.iter().map(|(_, layout)| layout.shape()).chain([&self.out]);
+        for shape in sizes {
+            if u32::try_from(shape.elem_count()).is_err() {
+                bail!(
+                    "{} got a tensor {shape:?}, of 2^32 values or more: use a smaller batch",
+                    self.name
+                );
+            }
+        }
         for (storage, layout) in inputs {
             let Some((start, end)) = layout.contiguous_offsets() else {
                 bail!("{} got a non-contiguous tensor {:?}", self.name, layout.shape())
@@ -149,7 +158,9 @@ impl Kernel {
 
     /// Launches on tensors, without a gradient.
     pub(super) fn run(self, inputs: &[&Tensor]) -> Result<Tensor> {
-        let Some((first, rest)) = inputs.split_first() else { bail!("{} has no inputs", self.name) };
+        let Some((first, rest)) = inputs.split_first() else {
+            bail!("{} has no inputs", self.name)
+        };
         let rest = rest.iter().map(|t| t.contiguous()).collect::<Result<_>>()?;
         first.contiguous()?.apply_op1_no_bwd(&Launch { kernel: self, rest })
     }

@@ -28,7 +28,12 @@ fn on(device: &Device, inputs: &[Tensor], f: &dyn Fn(&[Tensor]) -> Result<Tensor
     std::iter::once(y.clone()).chain(found).map(|t| t.to_device(&Device::Cpu).unwrap()).collect()
 }
 
-fn assert_same(gpu: &Device, what: &str, inputs: &[Tensor], f: &dyn Fn(&[Tensor]) -> Result<Tensor>) {
+fn assert_same(
+    gpu: &Device,
+    what: &str,
+    inputs: &[Tensor],
+    f: &dyn Fn(&[Tensor]) -> Result<Tensor>,
+) {
     let (there, here) = (on(gpu, inputs, f), on(&Device::Cpu, inputs, f));
     for (i, (there, here)) in there.iter().zip(&here).enumerate() {
         assert_close(&format!("{what}, tensor {i}"), there, here);
@@ -47,7 +52,11 @@ fn convolutions_equal_the_cpus() {
         ([2, 3, 9, 9], [4, 3, 3, 2], Conv2dSpec { dilation: [2, 1], stride: [1, 3], ..plain }),
         ([2, 4, 6, 5], [6, 2, 3, 3], Conv2dSpec { groups: 2, padding: [1; 4], ..plain }),
         ([3, 5, 9, 8], [5, 1, 3, 3], Conv2dSpec { groups: 5, padding: [1; 4], ..plain }),
-        ([70, 5, 9, 8], [5, 1, 5, 3], Conv2dSpec { groups: 5, stride: [2, 2], padding: [2; 4], ..plain }),
+        (
+            [70, 5, 9, 8],
+            [5, 1, 5, 3],
+            Conv2dSpec { groups: 5, stride: [2, 2], padding: [2; 4], ..plain },
+        ),
     ] {
         let inputs = [random(&x, 1), random(&w, 2), random(&w[..1], 3)];
         let f = |t: &[Tensor]| conv2d(&t[0], &t[1], Some(&t[2]), &spec);
@@ -58,7 +67,8 @@ fn convolutions_equal_the_cpus() {
 #[test]
 fn batch_norms_equal_the_cpus() {
     let Some(gpu) = gpu("batch_norms_equal_the_cpus") else { return };
-    for (shape, relu) in [(vec![33, 4, 5, 7], true), (vec![5, 3, 8, 8], false), (vec![64, 9], true)] {
+    for (shape, relu) in [(vec![33, 4, 5, 7], true), (vec![5, 3, 8, 8], false), (vec![64, 9], true)]
+    {
         let c = shape[1];
         let inputs = [random(&shape, 1), random(&[c], 2), random(&[c], 3)];
         let f = |t: &[Tensor]| Ok(batch_norm_train(&t[0], &t[1], &t[2], 1e-5, relu)?.0);
