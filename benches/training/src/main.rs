@@ -1,0 +1,51 @@
+//! `hipflask-train-step MODEL THREADS [DEVICE]`: times training steps for a driver that compares
+//! hipflask with PyTorch.
+//!
+//! It prints `ready BATCH PARAMETERS` after one step, then answers lines of standard input: `run N`
+//! with the nanoseconds of N steps, `quit` by ending. A step is forward, cross-entropy, backward
+//! and Adam at 1e-3, by what `hipflask distill` runs. Images and labels are random and stay in place.
+
+mod step;
+
+use std::error::Error;
+use std::io::{BufRead, Write};
+use std::process::ExitCode;
+
+use step::Step;
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // With standard error closed too, only the exit code is left to tell.
+            let _ = writeln!(std::io::stderr(), "error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let (model, threads, device) = match &args[..] {
+        [model, threads] => (model, threads, "cpu"),
+        [model, threads, device] => (model, threads, device.as_str()),
+        _ => return Err("usage: hipflask-train-step MODEL THREADS [DEVICE]".into()),
+    };
+    rayon::ThreadPoolBuilder::new().num_threads(threads.parse()?).build_global()?;
+    let mut step = Step::new(model, device)?;
+    step.take()?;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "ready {} {}", step.batch(), step.parameters())?;
+    out.flush()?;
+    for line in std::io::stdin().lock().lines() {
+        match line?.split_whitespace().collect::<Vec<_>>()[..] {
+            ["run", count] => writeln!(out, "{}", step.times(count.parse()?)?)?,
+            ["quit"] => break,
+            _ => return Err("lines are: run N, quit".into()),
+        }
+        out.flush()?;
+    }
+    Ok(())
+}
