@@ -38,7 +38,7 @@ impl Step {
         };
         let device = device::choose(device)?;
         let spec = NetworkSpec { network: Some(name.into()), ..NetworkSpec::default() };
-        let network = Network::new(&spec.build(image, CLASSES, 0)?, &device)?;
+        let network = Network::new(&spec.build(&image, CLASSES, 0)?, &device)?;
         let adam = OptimizerSpec::Adam {
             lr: 1e-3,
             betas: [0.9, 0.999],
@@ -69,11 +69,9 @@ impl Step {
     /// Forward, loss, backward, update; waits until the device has done it.
     pub(crate) fn take(&mut self) -> Result<()> {
         let logits = self.network.forward(&self.images, Mode::Train)?;
-        let value = self.objective.forward(&LossInput {
-            student_logits: &logits,
-            teacher_logits: None,
-            labels: Some(&self.labels),
-        })?;
+        let value = self
+            .objective
+            .forward(&LossInput { labels: Some(&self.labels), ..LossInput::new(&logits) })?;
         let gradients = value.total.backward()?;
         self.optimizer.step(&gradients, 1.0)?;
         self.network.device().synchronize()?;
