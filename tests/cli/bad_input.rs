@@ -247,7 +247,7 @@ fn unlabelled_data_and_an_objective_with_labels_do_not_go_together() {
     let args = ["distill", "files.toml", "--out", "out", "--teacher", &teacher];
     let sets = ["--set", "data.train=[\"images\"]", "--set", "teacher.expect_accuracy=0.0"];
     let error = workdir.refused(&[&args[..], &sets].concat());
-    assert_says(&error, &["student: the objective needs labels", "data.train", "kd or mse"]);
+    assert_says(&error, &["student: the objective needs labels", "data.train", "kd, mse or dist"]);
     let kd = ["--set", "distill.loss=[{ kind = \"kd\" }]"];
     let error = workdir.refused(&[&args[..], &sets, &kd].concat());
     assert_says(&error, &["distill.control: ", "control = false"]);
