@@ -1,7 +1,7 @@
 //! From sound to features `[frames, features]`: log-mel or MFCC, the same bits on every machine.
 //!
 //! Frames of a Hann window, their power spectra, triangular mel bands, the logarithm, and for MFCC
-//! the DCT-II (Davis and Mermelstein 1980), as `docs/audio.md` states step by step.
+//! the DCT-II (Davis and Mermelstein 1980), in the order of [`Extractor`].
 
 mod extract;
 mod fft;
