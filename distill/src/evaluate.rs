@@ -42,8 +42,12 @@ fn logits(
 
 /// Share of `labels`, one a sample, that are the best class.
 pub fn accuracy(logits: &Logits, labels: &[u32]) -> f64 {
-    let right = logits.rows().zip(labels).filter(|(row, label)| best(row) == **label as usize);
-    right.count() as f64 / labels.len().max(1) as f64
+    hits(logits, labels) as f64 / labels.len().max(1) as f64
+}
+
+/// How many of `labels`, one a sample, are the best class.
+pub fn hits(logits: &Logits, labels: &[u32]) -> usize {
+    logits.rows().zip(labels).filter(|(row, label)| best(row) == **label as usize).count()
 }
 
 /// Logits of many samples, `[samples, classes]` row by row.

@@ -54,10 +54,13 @@ pub fn run(args: &DistillArgs, common: &Common, out: &mut dyn Write) -> Result<O
     }
     if let Some(scored) = scored {
         table::accuracy(out, &format!("teacher {}", scored.report.name), &scored.report.scores)?;
+        table::training(out, scored.report.training.as_ref())?;
     }
     table::accuracy(out, "student f32", &student.scores)?;
+    table::training(out, student.training.as_ref())?;
     if let Some(control) = &control {
         table::accuracy(out, "control f32", &control.scores)?;
+        table::training(out, control.training.as_ref())?;
     }
     writeln!(out, "The student is in {folder}: {}", student.file)?;
     Ok(Outcome::Done)

@@ -38,6 +38,7 @@ pub fn run(args: &TeacherArgs, common: &Common, out: &mut dyn Write) -> Result<O
         return Ok(Outcome::Done);
     }
     table::accuracy(out, &scored.report.name, &scored.report.scores)?;
+    table::training(out, scored.report.training.as_ref())?;
     if let Some(file) = file {
         writeln!(out, "The teacher is in {file}")?;
     }

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use hipflask_distill::loss::WeightedSum;
-use hipflask_distill::optim::{OptimizerSpec, ScheduleSpec};
+use hipflask_distill::trainer::TrainSpec;
 
 use super::Recipe;
 use super::parse::Problem;
@@ -12,11 +12,11 @@ type Checked = Result<(), Problem>;
 
 /// Fails with the first key that is out of range or contradicts another.
 pub(super) fn check(recipe: &Recipe) -> Checked {
-    let Recipe { teacher, student, distill, quantize, validate, bundle, .. } = recipe;
-    training("teacher", teacher.epochs, teacher.batch_size, teacher.clip_norm)?;
-    steps("teacher", &teacher.optimizer, &teacher.schedule)?;
-    training("distill", distill.epochs, distill.batch_size, distill.clip_norm)?;
-    steps("distill", &distill.optimizer, &distill.schedule)?;
+    let Recipe { data, teacher, student, distill, quantize, validate, bundle, .. } = recipe;
+    let held_out = data.validation > 0;
+    let of_teacher = teacher.data.as_ref().map_or(held_out, |own| own.validation > 0);
+    training("teacher", &teacher.training(Vec::new()), of_teacher)?;
+    training("distill", &distill.training(Vec::new()), held_out)?;
 
     let network = |table: &str, network: &Option<String>, layers: &Option<Vec<String>>| {
         if network.is_some() && layers.is_some() {
@@ -59,24 +59,36 @@ pub(super) fn check(recipe: &Recipe) -> Checked {
     Ok(())
 }
 
-fn training(table: &str, epochs: usize, batch_size: usize, clip_norm: Option<f64>) -> Checked {
-    within(&format!("{table}.epochs"), epochs, 1..=100_000)?;
-    within(&format!("{table}.batch_size"), batch_size, 1..=65_536)?;
-    match clip_norm {
-        Some(norm) if !(norm.is_finite() && norm > 0.0) => {
-            out_of_range(&format!("{table}.clip_norm"), norm, "above 0; leave it out for no limit")
+fn training(table: &str, spec: &TrainSpec, held_out: bool) -> Checked {
+    within(&format!("{table}.epochs"), spec.epochs, 1..=100_000)?;
+    within(&format!("{table}.batch_size"), spec.batch_size, 1..=65_536)?;
+    within(&format!("{table}.accumulate"), spec.accumulate, 1..=65_536)?;
+    for (key, limit) in [("clip_norm", spec.clip_norm), ("minutes", spec.minutes)] {
+        if let Some(limit) = limit.filter(|limit| !(limit.is_finite() && *limit > 0.0)) {
+            let wanted = "above 0; leave it out for no limit";
+            return out_of_range(&format!("{table}.{key}"), limit, wanted);
         }
-        _ => Ok(()),
     }
-}
-
-fn steps(table: &str, optimizer: &OptimizerSpec, schedule: &ScheduleSpec) -> Checked {
     let at = |key: &str| {
         let path = format!("{table}.{key}");
         move |error: hipflask_distill::Error| Problem::at(&path, format!("{path}: {error}"))
     };
-    optimizer.check().map_err(at("optimizer"))?;
-    schedule.check().map_err(at("schedule"))
+    spec.optimizer.check().map_err(at("optimizer"))?;
+    spec.schedule.check().map_err(at("schedule"))?;
+    spec.check().map_err(|error| {
+        Problem::at(&format!("{table}.{}", error.at()), format!("{table}.{error}"))
+    })?;
+    match spec.needs_validation() {
+        Some(key) if !held_out => {
+            let path = format!("{table}.{key}");
+            let message = format!(
+                "{path} goes by the validation accuracy, and no samples are held out for it: set \
+                 data.validation to their number (the test samples are never used for that)"
+            );
+            Err(Problem::at(&path, message))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn within(path: &str, value: usize, range: RangeInclusive<usize>) -> Checked {

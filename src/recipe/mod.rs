@@ -7,6 +7,7 @@ mod set;
 mod suggest;
 #[cfg(test)]
 mod tests;
+mod training;
 
 use std::path::Path;
 

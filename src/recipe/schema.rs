@@ -6,8 +6,11 @@ use clap::ValueEnum;
 use hipflask_distill::data::DataSpec;
 use hipflask_distill::loss::{LossSpec, TemperatureSchedule};
 use hipflask_distill::optim::{OptimizerSpec, ScheduleSpec};
+use hipflask_distill::trainer::{EarlyStopping, Keep, TrainSpec};
 use hipflask_quantize::Method;
 use serde::{Deserialize, Serialize};
+
+use super::training::training_table;
 
 /// A whole run: data, teacher, student and what is asked of the result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,79 +36,44 @@ pub struct Recipe {
     pub bundle: BundleTable,
 }
 
-/// The teacher: trained here, or read from a file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TeacherTable {
-    /// Named network, as `resnet8`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub network: Option<String>,
-    /// Channels of the network's first layer.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub width: Option<usize>,
-    /// Layers or blocks of a network whose name does not say them (`docs/networks.md`).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub depth: Option<usize>,
-    /// Units of the hidden layers of an `mlp`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hidden: Option<Vec<usize>>,
-    /// The network layer by layer, instead of a name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub layers: Option<Vec<String>>,
-    /// File with the trained teacher, looked for beside the recipe, then in `$HIPFLASK_DATA`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub file: Option<PathBuf>,
-    /// Accuracy below which the teacher is refused, a fraction.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub expect_accuracy: Option<f64>,
-    /// What bytes 0 and 255 become for the teacher of a file; the data's without it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub range: Option<[f32; 2]>,
-    /// Subtracted after that, as in `[data]`; the data's without it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mean: Option<Vec<f32>>,
-    /// Divisor after that, as in `[data]`; the data's without it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub std: Option<Vec<f32>>,
-    /// Passes over the training samples.
-    pub epochs: usize,
-    /// Samples of a step.
-    pub batch_size: usize,
-    /// Optimizer and its learning rate.
-    pub optimizer: OptimizerSpec,
-    /// How the learning rate changes.
-    pub schedule: ScheduleSpec,
-    /// Share of the target spread over all classes, in `[0, 1)`.
-    pub label_smoothing: f64,
-    /// Largest norm of the gradient; no limit without it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub clip_norm: Option<f64>,
-    /// Another data set that the teacher is trained on.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub data: Option<DataSpec>,
-}
-
-impl Default for TeacherTable {
-    fn default() -> Self {
-        Self {
-            network: None,
-            width: None,
-            depth: None,
-            hidden: None,
-            layers: None,
-            file: None,
-            expect_accuracy: None,
-            range: None,
-            mean: None,
-            std: None,
-            epochs: 10,
-            batch_size: 64,
-            optimizer: OptimizerSpec::default(),
-            schedule: ScheduleSpec::default(),
-            label_smoothing: 0.0,
-            clip_norm: None,
-            data: None,
-        }
+training_table! {
+    /// The teacher: trained here, or read from a file.
+    pub struct TeacherTable {
+        /// Named network, as `resnet8`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub network: Option<String> = None,
+        /// Channels of the network's first layer.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub width: Option<usize> = None,
+        /// Layers or blocks of a network whose name does not say them (`docs/networks.md`).
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub depth: Option<usize> = None,
+        /// Units of the hidden layers of an `mlp`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub hidden: Option<Vec<usize>> = None,
+        /// The network layer by layer, instead of a name.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub layers: Option<Vec<String>> = None,
+        /// File with the trained teacher, looked for beside the recipe, then in `$HIPFLASK_DATA`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub file: Option<PathBuf> = None,
+        /// Accuracy below which the teacher is refused, a fraction.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub expect_accuracy: Option<f64> = None,
+        /// What bytes 0 and 255 become for the teacher of a file; the data's without it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub range: Option<[f32; 2]> = None,
+        /// Subtracted after that, as in `[data]`; the data's without it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub mean: Option<Vec<f32>> = None,
+        /// Divisor after that, as in `[data]`; the data's without it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub std: Option<Vec<f32>> = None,
+        /// Share of the target spread over all classes, in `[0, 1)`.
+        pub label_smoothing: f64 = 0.0,
+        /// Another data set that the teacher is trained on.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub data: Option<DataSpec> = None,
     }
 }
 
@@ -133,43 +101,22 @@ pub struct StudentTable {
     pub file: Option<PathBuf>,
 }
 
-/// The student's training.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct DistillTable {
-    /// Passes over the training samples.
-    pub epochs: usize,
-    /// Samples of a step.
-    pub batch_size: usize,
-    /// Optimizer and its learning rate.
-    pub optimizer: OptimizerSpec,
-    /// How the learning rate changes.
-    pub schedule: ScheduleSpec,
-    /// Largest norm of the gradient; no limit without it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub clip_norm: Option<f64>,
-    /// The weighted sum that the student minimises.
-    pub loss: Vec<LossSpec>,
-    /// Whether the same student is also trained on labels only, for comparison.
-    pub control: bool,
+training_table! {
+    /// The student's training.
+    pub struct DistillTable {
+        /// The weighted sum that the student minimises.
+        pub loss: Vec<LossSpec> = hinton(),
+        /// Whether the same student is also trained on labels only, for comparison.
+        pub control: bool = false,
+    }
 }
 
-impl Default for DistillTable {
-    /// Hinton's loss at temperature 4 with a tenth of cross-entropy.
-    fn default() -> Self {
-        Self {
-            epochs: 10,
-            batch_size: 64,
-            optimizer: OptimizerSpec::default(),
-            schedule: ScheduleSpec::default(),
-            clip_norm: None,
-            loss: vec![
-                LossSpec::Kd { temperature: TemperatureSchedule::default(), weight: 0.9 },
-                LossSpec::CrossEntropy { weight: 0.1, label_smoothing: 0.0 },
-            ],
-            control: false,
-        }
-    }
+/// Hinton's loss at temperature 4 with a tenth of cross-entropy.
+fn hinton() -> Vec<LossSpec> {
+    vec![
+        LossSpec::Kd { temperature: TemperatureSchedule::default(), weight: 0.9 },
+        LossSpec::CrossEntropy { weight: 0.1, label_smoothing: 0.0 },
+    ]
 }
 
 /// Conversion for the board.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use hipflask_distill::loss::{LossSpec, Temperature};
 use hipflask_distill::optim::OptimizerSpec;
+use hipflask_distill::trainer::{EarlyStopping, Keep};
 
 use super::{Format, Recipe};
 
@@ -36,7 +37,8 @@ fn an_unknown_key_is_named_with_its_line_table_and_nearest_key() {
     assert_eq!(
         error_of(text, &[]),
         "recipe.toml, line 4: unknown key \"epoch\" in [distill]: did you mean \"epochs\"? (valid: \
-         epochs, batch_size, optimizer, schedule, clip_norm, loss, control)"
+         loss, control, epochs, minutes, batch_size, accumulate, optimizer, schedule, clip_norm, \
+         ema, early_stopping, keep)"
     );
     let text = "\n[distil]\nepochs = 5\n";
     assert_eq!(
@@ -155,6 +157,21 @@ fn numbers_out_of_range_are_named_with_their_line() {
             "line 3: [teacher] has a file",
         ),
         ("[bundle]\ntargets = [\"\"]\n", "line 2: bundle.targets"),
+        ("[teacher]\nema = 1.0\n", "line 2: teacher.ema: 1 must be at least 0 and below 1"),
+        ("[distill]\nminutes = 0.0\n", "line 2: distill.minutes is 0: it must be above 0"),
+        ("[distill]\naccumulate = 0\n", "line 2: distill.accumulate is 0: it must be from 1"),
+        (
+            "[distill]\nkeep = \"best\"\n",
+            "line 2: distill.keep goes by the validation accuracy, and no samples are held out",
+        ),
+        (
+            "[data]\nvalidation = 9\n[teacher]\nearly_stopping = { patience = 0 }\n",
+            "line 4: teacher.early_stopping: patience must be at least 1",
+        ),
+        (
+            "[teacher]\nearly_stopping = { }\ndata = { validation = 0 }\n[data]\nvalidation = 9",
+            "line 2: teacher.early_stopping goes by the validation accuracy",
+        ),
     ] {
         let error = error_of(text, &[]);
         assert!(error.starts_with(&format!("recipe.toml, {expected}")), "{text}: {error}");
@@ -261,6 +278,24 @@ fn a_wrong_set_is_named_with_the_nearest_key() {
         let error = error_of("", &[set]);
         assert!(error.starts_with(expected), "{error}\nexpected {expected}");
     }
+}
+
+#[test]
+fn teacher_and_student_are_trained_by_the_same_keys() {
+    let keys = "epochs = 7\nminutes = 1.5\nbatch_size = 8\naccumulate = 4\nclip_norm = 2.0\n\
+                ema = 0.99\nearly_stopping = { patience = 3, min_delta = 0.01 }\nkeep = \"best\"\n\
+                optimizer = { kind = \"sgd\", nesterov = true, decay_all = false }\n\
+                schedule = { kind = \"one-cycle\" }\n";
+    let text = format!("[data]\nvalidation = 99\n[teacher]\n{keys}[distill]\n{keys}");
+    let recipe = loaded(&text, &[]);
+    let teacher = recipe.teacher.training(Vec::new());
+    assert_eq!(teacher, recipe.distill.training(Vec::new()));
+    assert_eq!((teacher.epochs, teacher.accumulate, teacher.keep), (7, 4, Keep::Best));
+    let stopping = EarlyStopping { patience: 3, min_delta: 0.01 };
+    assert_eq!(
+        (teacher.minutes, teacher.ema, teacher.early_stopping),
+        (Some(1.5), Some(0.99), Some(stopping))
+    );
 }
 
 #[test]

@@ -3,5 +3,6 @@
 pub mod gates;
 pub mod model;
 pub mod table;
+pub mod training;
 
 pub use model::Report;

@@ -3,6 +3,8 @@
 use hipflask_distill::evaluate::{Scores, mean_and_deviation};
 use serde::Serialize;
 
+use super::training::TrainingReport;
+
 /// Everything that a validation found.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -54,6 +56,9 @@ pub struct TeacherReport {
     /// Its scores against the labels.
     #[serde(flatten)]
     pub scores: Scores,
+    /// How it was trained, where it was trained here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub training: Option<TrainingReport>,
 }
 
 /// One student file.
@@ -78,6 +83,9 @@ pub struct ModelReport {
     pub latency_us: Latency,
     /// Instruction set that was used.
     pub isa: String,
+    /// How it was trained, where it was trained now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub training: Option<TrainingReport>,
 }
 
 /// Percentiles of single inferences, in microseconds.

@@ -5,6 +5,7 @@ use std::io::{Result, Write};
 use hipflask_distill::evaluate::Scores;
 
 use super::model::{ModelReport, Report};
+use super::training::TrainingReport;
 
 /// Writes the whole report.
 pub fn write(report: &Report, out: &mut dyn Write) -> Result<()> {
@@ -27,6 +28,17 @@ pub fn write(report: &Report, out: &mut dyn Write) -> Result<()> {
     }
     for (name, student) in report.students.each() {
         line(out, &format!("student {name}"), &student.scores, Some(student))?;
+    }
+    let trained = [
+        ("teacher", report.teacher.as_ref().and_then(|t| t.training.as_ref())),
+        ("control", report.control.as_ref().and_then(|c| c.training.as_ref())),
+        ("student", report.students.f32.as_ref().and_then(|s| s.training.as_ref())),
+    ];
+    if trained.iter().any(|(_, training)| training.is_some()) {
+        writeln!(out)?;
+    }
+    for (name, training) in trained.into_iter().filter_map(|(n, t)| Some((n, t?))) {
+        writeln!(out, "{name} training: {training}")?;
     }
     if let Some(gain) = report.gain {
         let points = gain * 100.0;
@@ -73,6 +85,14 @@ pub fn accuracy(out: &mut dyn Write, name: &str, scores: &Scores) -> Result<()> 
         line += &format!(", {:.2} % agreement with the teacher", agreement * 100.0);
     }
     writeln!(out, "{line}, {} test samples", scores.samples)
+}
+
+/// How a network was trained, where it was.
+pub fn training(out: &mut dyn Write, training: Option<&TrainingReport>) -> Result<()> {
+    match training {
+        Some(training) => writeln!(out, "  trained for {training}"),
+        None => Ok(()),
+    }
 }
 
 fn line(

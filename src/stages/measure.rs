@@ -1,13 +1,19 @@
-//! Running a model over samples: its logits and how long each inference took.
+//! Running a model over samples: its logits and how long each inference took; and what a training
+//! came to.
 
 use std::time::Instant;
 
 use anyhow::Result;
-use hipflask_distill::evaluate::{Logits, score};
+use hipflask_distill::data::DataSet;
+use hipflask_distill::device::Device;
+use hipflask_distill::evaluate::{Logits, accuracy, network_logits, score};
+use hipflask_distill::interpreter::Network;
+use hipflask_distill::trainer::Trained;
 use hipflask_runtime::{Model, Options, Session};
 
 use super::samples::Samples;
 use crate::report::model::{Latency, ModelReport};
+use crate::report::training::TrainingReport;
 
 /// Inferences before the first that counts.
 const WARM_UP: usize = 20;
@@ -46,5 +52,19 @@ pub fn measure(
         arena_bytes: session.arena_bytes(),
         latency_us: Latency::of(times),
         isa: session.isa().name().into(),
+        training: None,
     })
+}
+
+/// What a training came to, with the test accuracy of the network that is not kept, if it has one.
+pub fn training(trained: &Trained, data: &DataSet, device: &Device) -> Result<TrainingReport> {
+    let labels = data.test.labels.as_ref().filter(|labels| !labels.is_empty());
+    let other = match trained.other().zip(labels) {
+        Some((graph, labels)) => {
+            let network = Network::new(graph, device)?;
+            Some(accuracy(&network_logits(&network, data, &data.test)?, labels))
+        }
+        None => None,
+    };
+    Ok(TrainingReport::new(trained.summary.clone(), other))
 }

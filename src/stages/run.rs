@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use hipflask_distill::data::{DataSet, DataSpec, Places};
 use hipflask_distill::device::{self, Device};
 use hipflask_distill::teacher::Teacher;
-use hipflask_distill::trainer::{Files, TrainSpec, Training, train};
+use hipflask_distill::trainer::{Files, TrainSpec, Trained, Training, train};
 use hipflask_runtime::graph::Graph;
 use hipflask_runtime::kernels::Isa;
 
@@ -89,7 +89,7 @@ impl Run {
         data: &DataSet,
         teacher: Option<&dyn Teacher>,
         spec: &TrainSpec,
-    ) -> Result<Graph> {
+    ) -> Result<Trained> {
         let (checkpoint, metrics) = (self.folder.checkpoint(role), self.folder.metrics(role));
         let files = Files {
             checkpoint: Some(&checkpoint),

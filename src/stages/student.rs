@@ -4,12 +4,12 @@ use anyhow::{Context, Result, bail};
 use hipflask_distill::data::DataSet;
 use hipflask_distill::network::NetworkSpec;
 use hipflask_distill::teacher::load_weights;
-use hipflask_distill::trainer::TrainSpec;
+use hipflask_distill::trainer::{TrainSpec, Trained};
 use hipflask_runtime::format::{Card, ModelFile};
 use hipflask_runtime::graph::Graph;
 use hipflask_runtime::{Model, file::write_atomically};
 
-use super::measure::measure;
+use super::measure::{self, measure};
 use super::run::Run;
 use super::samples::Samples;
 use super::teacher::Scored;
@@ -36,14 +36,7 @@ pub fn initial(run: &Run, data: &DataSet) -> Result<Graph> {
 /// The recipe's budget and objective for the student.
 pub fn spec(run: &Run) -> TrainSpec {
     let table = &run.recipe.distill;
-    TrainSpec {
-        epochs: table.epochs,
-        batch_size: table.batch_size,
-        optimizer: table.optimizer,
-        schedule: table.schedule.clone(),
-        clip_norm: table.clip_norm,
-        loss: table.loss.clone(),
-    }
+    table.training(table.loss.clone())
 }
 
 /// Trains the student from `teacher`; writes and measures `student-f32.safetensors`.
@@ -54,9 +47,8 @@ pub fn distill(
 ) -> Result<(Graph, ModelReport)> {
     let initial = initial(run, data)?;
     let by = teacher.map(|t| t.teacher.as_ref());
-    let graph = run.train("student", &initial, data, by, &spec(run))?;
-    let report = write(run, data, "student", "f32", &graph, teacher)?;
-    Ok((graph, report))
+    let trained = run.train("student", &initial, data, by, &spec(run))?;
+    measured(run, data, "student", trained, teacher)
 }
 
 /// Where the recipe asks for it, trains the same student from the same weights with the same budget
@@ -71,8 +63,24 @@ pub fn control(run: &Run, data: &DataSet, teacher: Option<&Scored>) -> Result<Op
              control = false"
         );
     }
-    let graph = run.train("control", &initial(run, data)?, data, None, &spec(run).labels_only())?;
-    write(run, data, "control", "f32", &graph, teacher).map(Some)
+    let (initial, spec) = (initial(run, data)?, spec(run).labels_only());
+    let trained = run.train("control", &initial, data, None, &spec)?;
+    measured(run, data, "control", trained, teacher).map(|(_, report)| Some(report))
+}
+
+/// The f32 network of a training, written and measured.
+fn measured(
+    run: &Run,
+    data: &DataSet,
+    role: &str,
+    trained: Trained,
+    teacher: Option<&Scored>,
+) -> Result<(Graph, ModelReport)> {
+    let training = measure::training(&trained, data, &run.device)?;
+    let graph = trained.into_kept();
+    let mut report = write(run, data, role, "f32", &graph, teacher)?;
+    report.training = Some(training.kept_at(report.scores.accuracy));
+    Ok((graph, report))
 }
 
 /// Measures `graph` on the test samples by the runtime, and writes it with its figures.

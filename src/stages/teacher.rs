@@ -9,16 +9,17 @@ use hipflask_distill::evaluate::{Logits, score, teacher_logits};
 use hipflask_distill::loss::LossSpec;
 use hipflask_distill::network::NetworkSpec;
 use hipflask_distill::teacher::{self, NetworkTeacher, Teacher, Wanted};
-use hipflask_distill::trainer::TrainSpec;
 use hipflask_runtime::file::write_atomically;
 use hipflask_runtime::format::{Card, ModelFile, TeacherCard};
 use hipflask_runtime::graph::Graph;
 use hipflask_runtime::input::Preprocess;
 
+use super::measure;
 use super::run::Run;
 use crate::recipe::Recipe;
 use crate::recipe::schema::TeacherTable;
 use crate::report::model::TeacherReport;
+use crate::report::training::TrainingReport;
 
 /// Below this many points above chance, a teacher has nothing to teach.
 const POINTS_ABOVE_CHANCE: f64 = 0.1;
@@ -38,7 +39,7 @@ impl Scored {
     pub fn new(teacher: Box<dyn Teacher>, data: &DataSet) -> Result<Self> {
         let logits = teacher_logits(teacher.as_ref(), data, &data.test)?;
         let scores = score(&logits, None, data.test.labels.as_deref());
-        let report = TeacherReport { name: teacher.name().into(), scores };
+        let report = TeacherReport { name: teacher.name().into(), scores, training: None };
         Ok(Self { teacher, logits, report })
     }
 
@@ -134,22 +135,23 @@ pub fn open(
 pub fn obtain(run: &Run, data: &DataSet) -> Result<Scored> {
     let table = &run.recipe.teacher;
     run.recipe.require_teacher()?;
-    let mut name = None;
-    let teacher = match &table.file {
-        Some(file) => {
-            let path = run.locate("teacher.file", file)?;
-            if same_file(&path, &run.folder.teacher()) {
-                // The same student, to the byte, whether its teacher was trained now or before.
-                name =
-                    declared(table, data.shape(), data.classes, run.recipe.seed)?.map(|g| g.name);
-            }
-            run.progress.line(&format!("teacher: reading {}", path.display()));
-            open(&path, &run.recipe, data, &run.device)?
+    let (mut name, mut training) = (None, None);
+    let teacher: Box<dyn Teacher> = if let Some(file) = &table.file {
+        let path = run.locate("teacher.file", file)?;
+        if same_file(&path, &run.folder.teacher()) {
+            // The same student, to the byte, whether its teacher was trained now or before.
+            name = declared(table, data.shape(), data.classes, run.recipe.seed)?.map(|g| g.name);
         }
-        None => Box::new(train(run, data)?),
+        run.progress.line(&format!("teacher: reading {}", path.display()));
+        open(&path, &run.recipe, data, &run.device)?
+    } else {
+        let (teacher, report) = train(run, data)?;
+        training = Some(report);
+        Box::new(teacher)
     };
     let mut scored = Scored::new(teacher, data)?;
     scored.report.name = name.unwrap_or(scored.report.name);
+    scored.report.training = training.map(|t| t.kept_at(scored.report.scores.accuracy));
     scored.check(table.expect_accuracy, data.classes)?;
     Ok(scored)
 }
@@ -159,7 +161,7 @@ fn same_file(a: &Path, b: &Path) -> bool {
 }
 
 /// Trains the declared teacher on its own data, or on the student's.
-fn train(run: &Run, student_data: &DataSet) -> Result<NetworkTeacher> {
+fn train(run: &Run, student_data: &DataSet) -> Result<(NetworkTeacher, TrainingReport)> {
     let table = &run.recipe.teacher;
     let own = table.data.as_ref().map(|spec| run.data(Some(spec))).transpose()?;
     let data = own.as_ref().unwrap_or(student_data);
@@ -173,16 +175,12 @@ fn train(run: &Run, student_data: &DataSet) -> Result<NetworkTeacher> {
     let Some(graph) = declared(table, data.shape(), data.classes, run.recipe.seed)? else {
         bail!("{}: [teacher] names neither network nor layers", run.recipe.name);
     };
-    let spec = TrainSpec {
-        epochs: table.epochs,
-        batch_size: table.batch_size,
-        optimizer: table.optimizer,
-        schedule: table.schedule.clone(),
-        clip_norm: table.clip_norm,
-        loss: vec![LossSpec::CrossEntropy { weight: 1.0, label_smoothing: table.label_smoothing }],
-    };
+    let smoothed = LossSpec::CrossEntropy { weight: 1.0, label_smoothing: table.label_smoothing };
+    let spec = table.training(vec![smoothed]);
     let name = graph.name.clone();
-    let graph = run.train("teacher", &graph, data, None, &spec)?;
+    let trained = run.train("teacher", &graph, data, None, &spec)?;
+    let training = measure::training(&trained, student_data, &run.device)?;
+    let graph = trained.into_kept();
     let path = run.folder.teacher();
     let card = Card {
         task: "classification".into(),
@@ -193,5 +191,6 @@ fn train(run: &Run, student_data: &DataSet) -> Result<NetworkTeacher> {
     let preprocess = Some(data.preprocess.clone());
     let file = ModelFile { graph, preprocess, card };
     write_atomically(&path, &file.to_bytes())?;
-    Ok(NetworkTeacher::new(&name, &file.graph, file.preprocess, &run.device)?)
+    let teacher = NetworkTeacher::new(&name, &file.graph, file.preprocess, &run.device)?;
+    Ok((teacher, training))
 }

@@ -14,9 +14,10 @@ fn report() -> Value {
     serde_json::from_slice(&digits().read("out/digits/report.json")).unwrap()
 }
 
-/// `document` without what differs between runs and machines: names of files, latency.
+/// `document` without what differs between runs and machines: names of files, latency, how long
+/// training took.
 fn figures(document: &Value) -> Value {
-    const VARYING: [&str; 3] = ["file", "latency_us", "name"];
+    const VARYING: [&str; 4] = ["file", "latency_us", "name", "training"];
     match document {
         Value::Object(map) => {
             let kept = map.iter().filter(|(key, _)| !VARYING.contains(&key.as_str()));
@@ -53,6 +54,15 @@ fn the_report_has_what_machines_read() {
         let file = format!("out/digits/student-{format}.safetensors");
         assert_eq!(at("bytes") as usize, digits().read(&file).len());
     }
+    for trained in ["teacher", "control", "students.f32"] {
+        let at = |key: &str| number(&report, &format!("{trained}.training.{key}"));
+        assert!((at("epochs") - at("last.epoch")).abs() < 1e-9 && at("images_per_second") > 0.0);
+        assert!(
+            (at("last_test_accuracy") - number(&report, &format!("{trained}.accuracy"))).abs()
+                < 1e-9
+        );
+    }
+    assert_eq!(report["teacher"]["training"]["stopped"], "epochs");
     assert_eq!(report["versions"]["hipflask"], env!("CARGO_PKG_VERSION"));
     assert_eq!((&report["passed"], &report["seed"]), (&true.into(), &42.into()));
 }
@@ -242,4 +252,40 @@ fn explain_prints_a_recipe_that_is_the_same_run() {
     workdir.write("whole.toml", &printed);
     assert_eq!(workdir.ok(&["ship", "whole.toml", "--explain"]), printed);
     assert!(!workdir.path("out").exists());
+}
+
+#[test]
+fn distill_says_its_last_and_best_epoch_and_why_it_stopped() {
+    let workdir = Workdir::new();
+    workdir.write("small.toml", SMALL);
+    let sets = [
+        "data.validation=80",
+        "distill.epochs=300",
+        "distill.keep=best",
+        "distill.early_stopping={ patience = 4 }",
+        "distill.control=false",
+        "distill.ema=0.9",
+    ];
+    let mut args = vec!["distill", "small.toml", "--out", "out"];
+    args.extend(sets.iter().flat_map(|set| ["--set", set]));
+    let document = workdir.json(&args);
+    let training = &document["student"]["training"];
+    assert_eq!(
+        (&training["stopped"], &training["kept"]),
+        (&"early-stopping".into(), &"best".into())
+    );
+    let (last, best) = (number(training, "last.epoch"), number(training, "best.epoch"));
+    assert!((last - best - 4.0).abs() < 1e-9 && last < 300.0, "{training}");
+    assert!(
+        number(training, "best.validation_accuracy")
+            >= number(training, "last.validation_accuracy")
+    );
+    let kept = number(&document, "student.accuracy");
+    assert!((number(training, "best_test_accuracy") - kept).abs() < 1e-9, "{document}");
+    assert!((0.0..=1.0).contains(&number(training, "last_test_accuracy")));
+    let text = workdir.ok(&[&args[..], &["--resume", "-q"]].concat());
+    assert!(text.contains("(stopped early: validation accuracy grew no more)"), "{text}");
+    assert!(text.contains(&format!("; best epoch {best}: ")) && text.contains("(kept)"), "{text}");
+    let error = workdir.refused(&["distill", "small.toml", "--set", "distill.keep=best"]);
+    assert!(error.contains("set data.validation to their number"), "{error}");
 }

@@ -82,6 +82,11 @@ impl Network {
         &self.parameters
     }
 
+    /// All variables, trained ones and running statistics, in the order of their names.
+    pub(crate) fn variables(&self) -> impl Iterator<Item = &Var> {
+        self.tensors.values()
+    }
+
     /// Where the weights are.
     pub fn device(&self) -> &Device {
         &self.device

@@ -1,6 +1,8 @@
-//! Optimizers, learning-rate schedules and gradient clipping, with PyTorch's formulas.
+//! Optimizers, learning-rate schedules, gradient clipping and moving averages, with PyTorch's
+//! formulas where it has them.
 
 mod clip;
+mod ema;
 mod optimizer;
 mod rule;
 mod schedule;
@@ -9,6 +11,7 @@ mod spec;
 mod tests;
 
 pub use clip::clip_grad_norm;
+pub use ema::{Average, decay_of};
 pub use optimizer::{Optimizer, Parameter};
-pub use schedule::ScheduleSpec;
+pub use schedule::{Position, ScheduleSpec};
 pub use spec::OptimizerSpec;

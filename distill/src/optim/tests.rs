@@ -181,26 +181,100 @@ fn clipping_scales_to_the_norm_and_reports_the_norm_before() {
     assert!(clip_grad_norm(&mut loss(f64::NAN), &parameters, 1.0).unwrap().is_nan());
 }
 
+/// Step `step` of a run of 5 epochs of 10 steps.
+fn at(step: u64) -> Position {
+    Position { step, steps_per_epoch: 10, epochs: 5, elapsed: 0.0 }
+}
+
+fn schedule(json: &str) -> ScheduleSpec {
+    serde_json::from_str(json).unwrap()
+}
+
+fn near(a: f64, b: f64) {
+    assert!((a - b).abs() < 1e-9, "{a}, not {b}");
+}
+
 #[test]
 fn schedules_take_their_documented_values() {
-    let schedule = |json: &str| serde_json::from_str::<ScheduleSpec>(json).unwrap();
-    let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a}, not {b}");
-    near(ScheduleSpec::Constant.factor(77, 10, 2), 1.0);
-    // 10 steps an epoch, 5 epochs, the first a warm-up: the cosine covers steps 10 to 50.
+    near(ScheduleSpec::Constant.factor(&at(77)), 1.0);
+    // The first epoch is a warm-up: the cosine covers steps 10 to 50.
     let cosine = schedule(r#"{"kind": "cosine", "warmup": 1, "final_fraction": 0.2}"#);
-    near(cosine.factor(0, 10, 5), 0.1);
-    near(cosine.factor(9, 10, 5), 1.0);
-    near(cosine.factor(10, 10, 5), 1.0);
-    near(cosine.factor(30, 10, 5), 0.6);
-    near(cosine.factor(50, 10, 5), 0.2);
-    near(cosine.factor(999, 10, 5), 0.2);
+    for (step, factor) in [(0, 0.1), (9, 1.0), (10, 1.0), (30, 0.6), (50, 0.2), (999, 0.2)] {
+        near(cosine.factor(&at(step)), factor);
+    }
+    let linear = schedule(r#"{"kind": "linear", "warmup": 1, "final_fraction": 0.2}"#);
+    for (step, factor) in [(4, 0.5), (10, 1.0), (20, 0.8), (30, 0.6), (50, 0.2)] {
+        near(linear.factor(&at(step)), factor);
+    }
     let step = schedule(r#"{"kind": "step", "milestones": [2, 3]}"#);
-    near(step.factor(19, 10, 5), 1.0);
-    near(step.factor(20, 10, 5), 0.1);
-    near(step.factor(35, 10, 5), 0.01);
-    let negative = schedule(r#"{"kind": "cosine", "warmup": -1}"#);
-    assert_eq!(negative.check().unwrap_err().kind(), ErrorKind::Config);
+    for (at_step, factor) in [(19, 1.0), (20, 0.1), (35, 0.01)] {
+        near(step.factor(&at(at_step)), factor);
+    }
+    for wrong in [
+        r#"{"kind": "cosine", "warmup": -1}"#,
+        r#"{"kind": "one-cycle", "rise": 1.0}"#,
+        r#"{"kind": "linear", "final_fraction": -0.1}"#,
+    ] {
+        assert_eq!(schedule(wrong).check().unwrap_err().kind(), ErrorKind::Config);
+    }
     assert!(serde_json::from_str::<ScheduleSpec>(r#"{"kind": "cosine", "warmpu": 1}"#).is_err());
+}
+
+#[test]
+fn one_cycle_is_pytorchs() {
+    // torch.optim.lr_scheduler.OneCycleLR(sgd, max_lr=1.0, total_steps=50), PyTorch 2.15.
+    const ONE_CYCLE: [(u64, f64); 9] = [
+        (0, 0.04),
+        (1, 0.052_034_602_152_724_71),
+        (7, 0.52),
+        (14, 1.0),
+        (15, 0.997_987_155_049_031_6),
+        (20, 0.929_224_679_903_345_9),
+        (32, 0.477_569_674_554_403_4),
+        (48, 0.002_016_844_950_968_456_6),
+        (49, 4e-6),
+    ];
+    let cycle = schedule(r#"{"kind": "one-cycle"}"#);
+    cycle.check().unwrap();
+    for (step, factor) in ONE_CYCLE {
+        let found = cycle.factor(&at(step));
+        assert!((found - factor).abs() < 1e-9, "step {step}: {found}, not {factor}");
+    }
+}
+
+#[test]
+fn a_time_budget_moves_the_schedule_but_not_the_warm_up() {
+    let cosine = schedule(r#"{"kind": "cosine", "warmup": 1}"#);
+    let late = |step, elapsed| Position { elapsed, ..at(step) };
+    // Half of the time is gone: the factor of step 25 = 10 + 3/8 of 40.
+    let expected = 0.5 * (1.0 + (std::f64::consts::PI * 15.0 / 40.0).cos());
+    near(cosine.factor(&late(12, 0.5)), expected);
+    // The epochs are further than the time.
+    near(cosine.factor(&late(30, 0.5)), 0.5);
+    near(cosine.factor(&late(12, 1.5)), 0.0);
+    near(cosine.factor(&late(4, 0.0)), 0.5);
+    near(late(10, 0.5).fraction(), 0.5);
+    near(late(30, 0.5).fraction(), 0.6);
+}
+
+#[test]
+fn an_average_follows_its_weights_by_hand() {
+    let weight = Var::new(&[1.0_f32, 0.0], &Device::Cpu).unwrap();
+    let follower = Var::new(&[0.0_f32, 8.0], &Device::Cpu).unwrap();
+    let mut average = Average::new(0.25, vec![(weight.clone(), follower.clone())]);
+    // Update 1 decays by min(0.25, 2/11) = 2/11: (9/11, 16/11).
+    average.update().unwrap();
+    let first = values(&follower);
+    assert!((first[0] - 9.0 / 11.0).abs() < 1e-6 && (first[1] - 16.0 / 11.0).abs() < 1e-6);
+    // Update 2 by min(0.25, 3/12) = 1/4: weight (2, 0).
+    weight.set(&candle_core::Tensor::new(&[2.0_f32, 0.0], &Device::Cpu).unwrap()).unwrap();
+    average.update().unwrap();
+    let second = values(&follower);
+    assert!((second[0] - (9.0 / 44.0 + 1.5)).abs() < 1e-6, "{second:?}");
+    assert!((second[1] - 4.0 / 11.0).abs() < 1e-6, "{second:?}");
+    assert_eq!(average.updates(), 2);
+    near(decay_of(0.999, 1), 2.0 / 11.0);
+    near(decay_of(0.999, 10_000), 0.999);
 }
 
 #[test]

@@ -12,10 +12,11 @@ use safetensors::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
 
 use super::epoch::Sums;
+use super::summary::{EpochScore, Selection, StopReason};
 use crate::{Error, ErrorKind, Result};
 
 const KEY: &str = "hipflask-checkpoint";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What a run's result depends on: a checkpoint fits only a run that has all of it in common.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,10 +39,23 @@ pub(super) struct RunId {
 pub(super) struct Progress {
     /// Finished epochs.
     pub(super) epochs: usize,
-    /// Finished steps of the epoch that is under way.
+    /// Finished batches of the epoch that is under way.
     pub(super) steps: usize,
     /// Sums over that epoch so far.
     pub(super) sums: Sums,
+    /// Batches of all epochs.
+    pub(super) batches: u64,
+    /// Samples of all finished epochs, and the seconds of learning from them.
+    pub(super) samples: usize,
+    pub(super) learning_seconds: f64,
+    /// Seconds since the run began, over all its tries.
+    pub(super) seconds: f64,
+    /// Validation accuracies so far.
+    pub(super) selection: Selection,
+    /// The last finished epoch's.
+    pub(super) last: EpochScore,
+    /// Why the run is at its end, if it is.
+    pub(super) stopped: Option<StopReason>,
 }
 
 /// A state of a run.
@@ -49,10 +63,19 @@ pub(super) struct Checkpoint {
     pub(super) progress: Progress,
     /// Steps that the optimizer has taken.
     pub(super) optimizer_steps: u64,
+    /// Updates of the moving average.
+    pub(super) average_updates: u64,
     /// Weights and running statistics.
-    pub(super) network: BTreeMap<String, Tensor>,
-    pub(super) optimizer: BTreeMap<String, Tensor>,
+    pub(super) network: Tensors,
+    pub(super) optimizer: Tensors,
+    /// The moving average of `network`, where there is one.
+    pub(super) average: Tensors,
+    /// The best epoch's network, where there is one.
+    pub(super) best: Tensors,
 }
+
+/// Tensors by name.
+pub(super) type Tensors = BTreeMap<String, Tensor>;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -61,6 +84,7 @@ struct Header {
     run: RunId,
     progress: Progress,
     optimizer_steps: u64,
+    average_updates: u64,
 }
 
 impl Checkpoint {
@@ -71,8 +95,14 @@ impl Checkpoint {
             run: run.clone(),
             progress: self.progress.clone(),
             optimizer_steps: self.optimizer_steps,
+            average_updates: self.average_updates,
         };
-        let parts = [("network", &self.network), ("optimizer", &self.optimizer)];
+        let parts = [
+            ("network", &self.network),
+            ("optimizer", &self.optimizer),
+            ("average", &self.average),
+            ("best", &self.best),
+        ];
         let tensors = parts.into_iter().flat_map(|(part, tensors)| {
             tensors.iter().map(move |(name, tensor)| (format!("{part}.{name}"), tensor))
         });
@@ -117,25 +147,33 @@ impl Checkpoint {
             return Err(broken(path, message));
         }
         let tensors = SafeTensors::deserialize(&bytes).map_err(|e| damaged(e.to_string()))?;
-        let (mut network, mut optimizer) = (BTreeMap::new(), BTreeMap::new());
+        let Header { progress, optimizer_steps, average_updates, .. } = header;
+        let mut checkpoint = Self {
+            progress,
+            optimizer_steps,
+            average_updates,
+            network: Tensors::new(),
+            optimizer: Tensors::new(),
+            average: Tensors::new(),
+            best: Tensors::new(),
+        };
         for (name, view) in tensors.iter() {
-            let place = match name.split_once('.') {
-                Some(("network", name)) => network.entry(name.to_string()),
-                Some(("optimizer", name)) => optimizer.entry(name.to_string()),
+            let (part, own) = name.split_once('.').unwrap_or_default();
+            let part = match part {
+                "network" => &mut checkpoint.network,
+                "optimizer" => &mut checkpoint.optimizer,
+                "average" => &mut checkpoint.average,
+                "best" => &mut checkpoint.best,
                 _ => return Err(damaged(format!("unknown tensor {name:?}"))),
             };
             if view.dtype() != Dtype::F32 {
                 return Err(damaged(format!("tensor {name:?} is {:?}", view.dtype())));
             }
             let numbers = view.data().as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b));
-            place.or_insert(Tensor::from_vec(
-                numbers.collect::<Vec<f32>>(),
-                view.shape(),
-                &Device::Cpu,
-            )?);
+            let values = numbers.collect::<Vec<f32>>();
+            part.insert(own.into(), Tensor::from_vec(values, view.shape(), &Device::Cpu)?);
         }
-        let Header { progress, optimizer_steps, .. } = header;
-        Ok(Some(Self { progress, optimizer_steps, network, optimizer }))
+        Ok(Some(checkpoint))
     }
 }
 

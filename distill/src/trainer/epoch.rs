@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::EpochMetrics;
+use super::update::Step;
 
 /// Sums over samples, each step weighted with its batch.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -15,6 +16,8 @@ pub(super) struct Sums {
     /// Samples whose best class was the label; `None` without labels.
     pub(super) right: Option<usize>,
     pub(super) gradient_norm: Option<f64>,
+    /// Samples behind `gradient_norm`.
+    pub(super) normed: usize,
     pub(super) lr_factor: f64,
     pub(super) seconds: f64,
 }
@@ -25,8 +28,8 @@ pub(super) struct StepResult {
     pub(super) loss: f64,
     pub(super) terms: Vec<(&'static str, f64)>,
     pub(super) right: Option<usize>,
-    pub(super) gradient_norm: Option<f64>,
-    pub(super) lr_factor: f64,
+    /// The step that the batch completed, if it did.
+    pub(super) update: Option<Step>,
 }
 
 impl Sums {
@@ -40,14 +43,23 @@ impl Sums {
         if let Some(right) = step.right {
             *self.right.get_or_insert(0) += right;
         }
-        if let Some(norm) = step.gradient_norm {
-            *self.gradient_norm.get_or_insert(0.0) += norm * weight;
+        if let Some(Step { lr_factor, gradient_norm }) = step.update {
+            self.lr_factor = lr_factor;
+            if let Some(norm) = gradient_norm {
+                *self.gradient_norm.get_or_insert(0.0) += norm * weight;
+                self.normed += step.samples;
+            }
         }
-        self.lr_factor = step.lr_factor;
     }
 
-    /// Means, for epoch `epoch` (from 1) that ended at `step`.
-    pub(super) fn metrics(&self, epoch: usize, step: u64, validation: Option<f64>) -> EpochMetrics {
+    /// Means, for epoch `epoch` (from 1) that ended at `step`; `lr` is the optimizer's.
+    pub(super) fn metrics(
+        &self,
+        epoch: usize,
+        step: u64,
+        lr: f64,
+        validation: Option<f64>,
+    ) -> EpochMetrics {
         let mean = |sum: f64| sum / self.samples.max(1) as f64;
         EpochMetrics {
             epoch,
@@ -57,7 +69,8 @@ impl Sums {
             train_accuracy: self.right.map(|right| mean(right as f64)),
             validation_accuracy: validation,
             lr_factor: self.lr_factor,
-            gradient_norm: self.gradient_norm.map(mean),
+            lr: lr * self.lr_factor,
+            gradient_norm: self.gradient_norm.map(|sum| sum / self.normed.max(1) as f64),
             images_per_second: self.samples as f64 / self.seconds.max(1e-9),
         }
     }

@@ -4,33 +4,33 @@
 //! data, teacher, options and seed, whether or not the run was interrupted.
 
 mod checkpoint;
+mod clock;
 mod epoch;
 mod metrics;
 mod monitor;
+mod run;
 mod spec;
 mod step;
+mod summary;
 #[cfg(test)]
 mod tests;
+mod update;
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use candle_core::Device;
-use hipflask_runtime::format::{Card, ModelFile};
 use hipflask_runtime::graph::Graph;
 
-use self::checkpoint::{Checkpoint, Progress, RunId};
-use self::metrics::MetricsLog;
-use self::step::Stepper;
-use crate::data::{DataSet, Split};
-use crate::evaluate::{self, accuracy};
-use crate::fingerprint::Fingerprint;
+use self::run::Run;
+use crate::data::DataSet;
 use crate::interpreter::Network;
 use crate::teacher::Teacher;
 use crate::{Error, ErrorKind, Result};
 
 pub use monitor::{EpochMetrics, Monitor, Silent};
-pub use spec::TrainSpec;
+pub use spec::{EarlyStopping, Keep, TrainSpec};
+pub use summary::{EpochScore, StopReason, Summary, Trained};
 
 /// Time between checkpoints within an epoch; one is written after every epoch anyway.
 pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
@@ -68,88 +68,20 @@ pub struct Files<'a> {
     pub every: Option<Duration>,
 }
 
-/// Trains `training.graph` and returns it with its last weights.
+/// Trains `training.graph`.
 ///
 /// Fails with [`ErrorKind::Diverged`] when a loss, gradient or weight becomes NaN or infinite; the
 /// last checkpoint on disk is then from before.
-pub fn train(training: &Training<'_>, monitor: &mut dyn Monitor) -> Result<Graph> {
+pub fn train(training: &Training<'_>, monitor: &mut dyn Monitor) -> Result<Trained> {
     check(training)?;
     let network = Network::new(training.graph, training.device)?;
-    let mut stepper = Stepper::new(training, &network)?;
-    let id = run_id(training);
-    let Files { checkpoint, resume, .. } = training.files;
-    let mut progress = Progress::default();
-    if let Some(path) = checkpoint.filter(|_| resume)
-        && let Some(saved) = Checkpoint::load(path, &id)?
-    {
-        network.load_state(&saved.network)?;
-        stepper.optimizer.load_state(saved.optimizer_steps, &saved.optimizer)?;
-        progress = saved.progress;
-        stepper.has_checkpoint = true;
+    let averaged = training.spec.ema.map(|_| Network::new(training.graph, training.device));
+    let averaged = averaged.transpose()?;
+    let mut run = Run::start(training, &network, averaged.as_ref())?;
+    while !run.is_over() {
+        run.epoch(monitor)?;
     }
-    let log =
-        training.files.metrics.map(|path| MetricsLog::open(path, progress.epochs)).transpose()?;
-    let save = |progress: &Progress, stepper: &mut Stepper<'_>| -> Result<()> {
-        let Some(path) = checkpoint else { return Ok(()) };
-        let state = Checkpoint {
-            progress: progress.clone(),
-            optimizer_steps: stepper.optimizer.steps(),
-            network: network.state()?.into_iter().collect(),
-            optimizer: stepper.optimizer.state()?.into_iter().collect(),
-        };
-        state.save(path, &id)?;
-        stepper.has_checkpoint = true;
-        Ok(())
-    };
-    let every = training.files.every.unwrap_or(CHECKPOINT_EVERY);
-    while progress.epochs < training.spec.epochs {
-        let epoch = progress.epochs;
-        let batches = training
-            .data
-            .training_batches(training.seed, epoch as u64, training.spec.batch_size)
-            .starting_at(progress.steps);
-        monitor.epoch_started(
-            epoch + 1,
-            training.spec.epochs,
-            stepper.steps_per_epoch,
-            progress.steps,
-        );
-        let mut saved = Instant::now();
-        let mut clock = Instant::now();
-        for batch in batches.take(stepper.steps_per_epoch - progress.steps) {
-            let result = stepper.step(&batch, epoch, progress.steps)?;
-            progress.sums.add(&result);
-            progress.steps += 1;
-            monitor.step(result.loss);
-            if saved.elapsed() >= every && progress.steps < stepper.steps_per_epoch {
-                progress.sums.seconds += clock.elapsed().as_secs_f64();
-                stepper.check_weights(epoch, progress.steps)?;
-                save(&progress, &mut stepper)?;
-                (saved, clock) = (Instant::now(), Instant::now());
-            }
-        }
-        progress.sums.seconds += clock.elapsed().as_secs_f64();
-        stepper.check_weights(epoch, progress.steps)?;
-        let held_out = training.data.validation.as_ref();
-        let validation =
-            held_out.map(|split| validate(&network, training.data, split)).transpose()?;
-        let metrics =
-            progress.sums.metrics(epoch + 1, stepper.optimizer.steps(), validation.flatten());
-        if let Some(log) = &log {
-            log.append(&metrics)?;
-        }
-        progress = Progress { epochs: epoch + 1, ..Progress::default() };
-        save(&progress, &mut stepper)?;
-        monitor.epoch_ended(&metrics);
-    }
-    network.to_graph()
-}
-
-/// Accuracy on held-out samples; `None` where they have no labels.
-fn validate(network: &Network, data: &DataSet, split: &Split) -> Result<Option<f64>> {
-    let Some(labels) = &split.labels else { return Ok(None) };
-    let logits = evaluate::network_logits(network, data, split)?;
-    Ok(Some(accuracy(&logits, labels)))
+    run.finish()
 }
 
 /// Refuses what cannot be trained, before anything is.
@@ -182,6 +114,15 @@ fn check(training: &Training<'_>) -> Result<()> {
         );
         return fail(ErrorKind::Shape, message);
     }
+    let has_scores = data.validation.as_ref().is_some_and(|v| v.labels.is_some() && !v.is_empty());
+    if let Some(key) = spec.needs_validation().filter(|_| !has_scores) {
+        let message = format!(
+            "{key} goes by the validation accuracy, the data has no labelled validation samples: hold \
+             some out of the training samples with data.validation (the test samples are never used \
+             for that)"
+        );
+        return fail(ErrorKind::Config, message);
+    }
     if let Some(teacher) = teacher
         && teacher.classes() != data.classes
     {
@@ -195,24 +136,4 @@ fn check(training: &Training<'_>) -> Result<()> {
         return fail(ErrorKind::Teacher, message);
     }
     Ok(())
-}
-
-fn run_id(training: &Training<'_>) -> RunId {
-    let Training { graph, data, teacher, spec, seed, device, .. } = training;
-    let mut network = Fingerprint::new();
-    let file = ModelFile { graph: (*graph).clone(), preprocess: None, card: Card::default() };
-    network.bytes(&file.to_bytes());
-    let json = |value: serde_json::Result<String>| value.unwrap_or_default();
-    let mut samples = Fingerprint::new();
-    samples.bytes(data.fingerprint.as_bytes());
-    samples.bytes(json(serde_json::to_string(&data.augment)).as_bytes());
-    samples.bytes(json(serde_json::to_string(&data.preprocess)).as_bytes());
-    RunId {
-        network: network.finish(),
-        data: samples.finish(),
-        teacher: teacher.map(Teacher::fingerprint),
-        options: json(serde_json::to_string(spec)),
-        seed: *seed,
-        device: format!("{:?}", device.location()),
-    }
 }

@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 
 /// Listens to a training: progress bars, logs.
 pub trait Monitor {
-    /// An epoch of `steps` steps begins, or goes on after `done` of them; epochs count from 1.
+    /// An epoch of `steps` batches begins, or goes on after `done` of them; epochs count from 1.
     fn epoch_started(&mut self, epoch: usize, epochs: usize, steps: usize, done: usize) {
         let _ = (epoch, epochs, steps, done);
     }
 
-    /// One step was taken; `loss` is its batch's.
+    /// One batch was learnt from; `loss` is its own.
     fn step(&mut self, loss: f64) {
         let _ = loss;
     }
@@ -46,6 +46,8 @@ pub struct EpochMetrics {
     pub validation_accuracy: Option<f64>,
     /// Factor of the learning rate at the epoch's last step.
     pub lr_factor: f64,
+    /// The learning rate itself at that step.
+    pub lr: f64,
     /// Mean L2 norm of the gradient before clipping; only with `clip_norm`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub gradient_norm: Option<f64>,

@@ -1,31 +1,40 @@
-//! One step: batch, soft targets, objective, gradients, clipping, optimizer.
+//! One batch: soft targets, objective, gradients, and the update that they complete.
 
 use candle_core::Tensor;
 
-use super::Training;
+use super::clock::Clock;
 use super::epoch::StepResult;
+use super::update::Update;
+use super::{TrainSpec, Training};
 use crate::data::Batch;
 use crate::evaluate::best;
 use crate::interpreter::{Mode, Network};
 use crate::loss::{LossInput, Moment, WeightedSum};
-use crate::optim::{Optimizer, clip_grad_norm};
+use crate::optim::Position;
 use crate::soft_targets::SoftTargets;
 use crate::{Error, ErrorKind, Result};
 
-/// What takes the steps of one training.
+/// What learns from the batches of one training.
 pub(super) struct Stepper<'a> {
     training: &'a Training<'a>,
     network: &'a Network,
     objective: WeightedSum,
     targets: Option<SoftTargets<'a>>,
-    pub(super) optimizer: Optimizer,
+    pub(super) update: Update<'a>,
+    pub(super) clock: Clock,
+    /// Batches of an epoch.
     pub(super) steps_per_epoch: usize,
     /// Whether the checkpoint on disk is of this run.
     pub(super) has_checkpoint: bool,
 }
 
 impl<'a> Stepper<'a> {
-    pub(super) fn new(training: &'a Training<'a>, network: &'a Network) -> Result<Self> {
+    /// `averaged` is the network that follows `network`, for `ema`.
+    pub(super) fn new(
+        training: &'a Training<'a>,
+        network: &'a Network,
+        averaged: Option<&Network>,
+    ) -> Result<Self> {
         let Training { role, data, spec, .. } = *training;
         let objective = WeightedSum::new(&spec.loss)?;
         if objective.needs_labels() && data.train.labels.is_none() {
@@ -46,7 +55,8 @@ impl<'a> Stepper<'a> {
         // sample its turn in another epoch.
         let lonely = samples > 1 && size > 1 && samples % size == 1;
         Ok(Self {
-            optimizer: Optimizer::new(&spec.optimizer, network.parameters().to_vec())?,
+            update: Update::new(spec, network, averaged)?,
+            clock: Clock::start(spec.minutes),
             steps_per_epoch: samples.div_ceil(size) - usize::from(lonely),
             has_checkpoint: false,
             training,
@@ -56,7 +66,7 @@ impl<'a> Stepper<'a> {
         })
     }
 
-    /// Takes step `step` of epoch `epoch`, both from 0.
+    /// Learns from batch `step` of epoch `epoch`, both from 0.
     pub(super) fn step(&mut self, batch: &Batch, epoch: usize, step: usize) -> Result<StepResult> {
         let Training { device, spec, .. } = *self.training;
         let images = Tensor::from_vec(batch.images.clone(), &batch.shape, device)?;
@@ -78,30 +88,39 @@ impl<'a> Stepper<'a> {
         if !loss.is_finite() {
             return Err(self.diverged("the loss", loss, epoch, step));
         }
-        let mut gradients = value.total.backward()?;
-        let mut gradient_norm = None;
-        if let Some(limit) = spec.clip_norm {
-            let norm = clip_grad_norm(&mut gradients, self.network.parameters(), limit)?;
-            if !norm.is_finite() {
-                return Err(self.diverged("the gradient's norm", norm, epoch, step));
-            }
-            gradient_norm = Some(norm);
+        let samples = batch.indices.len();
+        let gradients = value.total.backward()?;
+        let update = self.update.add(gradients, samples, self.completes(step), &self.position())?;
+        if let Some(norm) = update.as_ref().and_then(|u| u.gradient_norm).filter(|n| !n.is_finite())
+        {
+            return Err(self.diverged("the gradient's norm", norm, epoch, step));
         }
-        let taken = self.optimizer.steps();
-        let (per_epoch, epochs) = (self.steps_per_epoch as u64, spec.epochs as u64);
-        let lr_factor = spec.schedule.factor(taken, per_epoch, epochs);
-        self.optimizer.step(&gradients, lr_factor)?;
         let scalar =
             |(name, term): (&'static str, Tensor)| Ok((name, f64::from(term.to_scalar::<f32>()?)));
         let right = batch.labels.as_ref().map(|labels| right(&logits, labels)).transpose()?;
         Ok(StepResult {
-            samples: batch.indices.len(),
+            samples,
             loss,
             terms: value.terms.into_iter().map(scalar).collect::<Result<_>>()?,
             right,
-            gradient_norm,
-            lr_factor,
+            update,
         })
+    }
+
+    /// Whether the gradients of batch `step` of an epoch, from 0, are the last of an update.
+    fn completes(&self, step: usize) -> bool {
+        (step + 1).is_multiple_of(self.training.spec.accumulate) || step + 1 == self.steps_per_epoch
+    }
+
+    /// Where in its run the next update is.
+    fn position(&self) -> Position {
+        let TrainSpec { epochs, accumulate, .. } = *self.training.spec;
+        Position {
+            step: self.update.optimizer.steps(),
+            steps_per_epoch: self.steps_per_epoch.div_ceil(accumulate) as u64,
+            epochs: epochs as u64,
+            elapsed: self.clock.fraction(),
+        }
     }
 
     /// Fails when a weight is NaN or infinite, so that no such weight reaches a checkpoint.

@@ -10,8 +10,8 @@ use hipflask_runtime::graph::{Activation, GraphBuilder, Layout, Op};
 use hipflask_runtime::input::Preprocess;
 
 use super::*;
-use crate::data::{Augment, DataSpec, Places};
-use crate::evaluate::network_logits;
+use crate::data::{Augment, DataSpec, Places, Split};
+use crate::evaluate::{accuracy, network_logits};
 use crate::interpreter::Mode;
 use crate::loss::{LossSpec, TemperatureSchedule};
 use crate::optim::{OptimizerSpec, ScheduleSpec};
@@ -66,6 +66,7 @@ fn spec(epochs: usize, loss: &[LossSpec]) -> TrainSpec {
         schedule: ScheduleSpec::Cosine { warmup: 0.5, final_fraction: 0.0 },
         clip_norm: Some(5.0),
         loss: loss.to_vec(),
+        ..TrainSpec::default()
     }
 }
 
@@ -118,6 +119,7 @@ impl Teacher for Mortal {
     }
 }
 
+#[derive(Clone)]
 struct Run<'a> {
     graph: &'a Graph,
     data: &'a DataSet,
@@ -128,6 +130,10 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn train(&self) -> Result<Graph> {
+        Ok(self.trained()?.into_kept())
+    }
+
+    fn trained(&self) -> Result<Trained> {
         let training = Training {
             role: "student",
             graph: self.graph,
@@ -340,6 +346,8 @@ fn what_does_not_fit_together_is_refused_before_training() {
     let resized = DataSet::open(&resized, &Places::default(), 0).unwrap();
     let mut empty = data.clone();
     empty.train = Split::empty([1, 8, 8]);
+    let mut unheld = data.clone();
+    unheld.validation = None;
     let mut more = data.clone();
     more.classes = 11;
     let ok = || spec(1, &[LABELS]);
@@ -354,6 +362,15 @@ fn what_does_not_fit_together_is_refused_before_training() {
         (&data, spec(1, &kd()), "needs a teacher"),
         (&data, spec(1, &[]), "nothing to train"),
         (&data, TrainSpec { clip_norm: Some(0.0), ..ok() }, "clip_norm"),
+        (&data, TrainSpec { ema: Some(1.0), ..ok() }, "ema: 1 must be"),
+        (&data, TrainSpec { minutes: Some(f64::NAN), ..ok() }, "minutes: NaN must be"),
+        (&data, TrainSpec { accumulate: 0, ..ok() }, "accumulate"),
+        (&unheld, TrainSpec { keep: Keep::Best, ..ok() }, "keep goes by the validation accuracy"),
+        (
+            &unheld,
+            TrainSpec { early_stopping: Some(EarlyStopping::default()), ..ok() },
+            "data.validation (the test samples are never used for that)",
+        ),
     ] {
         let error = plain(&graph, data, spec).error().to_string();
         assert!(error.contains(words), "{error} has no {words:?}");
@@ -370,4 +387,163 @@ fn a_last_batch_of_one_sample_is_left_out() {
     run.train().unwrap();
     let line = std::fs::read_to_string(&metrics).unwrap();
     assert_eq!(serde_json::from_str::<EpochMetrics>(&line).unwrap().step, 3);
+}
+
+#[test]
+fn accumulated_batches_are_one_big_batch() {
+    // No batch norm, whose statistics are each batch's own. 100 samples, ragged on both sides:
+    // batches of 16 by threes (48, 48, 4) against batches of 48.
+    let spec_of = |batch_size, accumulate| TrainSpec {
+        batch_size,
+        accumulate,
+        schedule: ScheduleSpec::Constant,
+        optimizer: serde_json::from_str(r#"{"kind": "sgd", "lr": 0.1}"#).unwrap(),
+        ..spec(2, &[LABELS])
+    };
+    let data = digits(&[Augment::Crop(1)], 200);
+    let data = DataSet { train: data.train.select(&(0..100).collect::<Vec<_>>()), ..data };
+    let graph = crate::network::NetworkSpec {
+        layers: Some(vec!["conv 4 3x3".into(), "relu".into(), "linear 16".into(), "relu".into()]),
+        ..crate::network::NetworkSpec::default()
+    };
+    let graph = graph.build(&[1, 8, 8], 10, 1).unwrap();
+    let parts = plain(&graph, &data, spec_of(16, 3)).train().unwrap();
+    let whole = plain(&graph, &data, spec_of(48, 1)).train().unwrap();
+    let values = |graph: &Graph| -> Vec<f32> {
+        graph.tensors.values().flat_map(|t| t.f32s().unwrap().to_vec()).collect()
+    };
+    let (parts, whole, before) = (values(&parts), values(&whole), values(&graph));
+    let far =
+        |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    // Six steps whose sums are taken in another order: some units in the last place of 0.1.
+    assert!(far(&parts, &whole) < 1e-6, "{}", far(&parts, &whole));
+    assert!(far(&before, &whole) > 0.01);
+}
+
+#[test]
+fn the_moving_average_is_what_is_validated_and_kept() {
+    let (graph, data) = (network(4, 1), digits(&[], 200));
+    let mut run = plain(&graph, &data, spec(2, &[LABELS]));
+    let plain = run.trained().unwrap();
+    // A decay of 0 follows at once: the same network. Another is another.
+    run.spec.ema = Some(0.0);
+    let followed = run.trained().unwrap();
+    let near = |a: &Graph, b: &Graph| {
+        a.tensors.iter().all(|(name, tensor)| {
+            let (a, b) = (tensor.f32s().unwrap(), b.tensors[name].f32s().unwrap());
+            a.iter().zip(b.iter()).all(|(a, b)| (a - b).abs() < 1e-5)
+        })
+    };
+    assert!(near(&followed.last, &plain.last));
+    run.spec.ema = Some(0.9);
+    let averaged = run.trained().unwrap();
+    assert!(!near(&averaged.last, &plain.last));
+    let network = Network::new(&averaged.last, &Device::Cpu).unwrap();
+    let split = data.validation.as_ref().unwrap();
+    let logits = network_logits(&network, &data, split).unwrap();
+    let reached = accuracy(&logits, split.labels.as_ref().unwrap());
+    assert_eq!(averaged.summary.last.validation_accuracy, Some(reached));
+}
+
+#[test]
+fn a_run_that_grows_no_more_stops_early_and_keeps_its_best_epoch() {
+    let (graph, data) = (network(8, 1), digits(&[], 300));
+    let mut run = plain(&graph, &data, spec(200, &[LABELS]));
+    run.spec.optimizer = serde_json::from_str(r#"{"kind": "adamw", "lr": 5e-3}"#).unwrap();
+    run.spec.schedule = ScheduleSpec::Constant;
+    run.spec.early_stopping = Some(EarlyStopping { patience: 3, min_delta: 0.0 });
+    run.spec.keep = Keep::Best;
+    let folder = tempfile::tempdir().unwrap();
+    let metrics = folder.path().join("metrics.jsonl");
+    run.files.metrics = Some(&metrics);
+    let trained = run.trained().unwrap();
+    let text = std::fs::read_to_string(&metrics).unwrap();
+    let scores: Vec<f64> = text
+        .lines()
+        .map(|line| {
+            serde_json::from_str::<EpochMetrics>(line).unwrap().validation_accuracy.unwrap()
+        })
+        .collect();
+    let summary = &trained.summary;
+    assert_eq!(summary.stopped, StopReason::EarlyStopping);
+    assert_eq!(summary.epochs.partial_cmp(&(scores.len() as f64)), Some(std::cmp::Ordering::Equal));
+    let best = summary.best.unwrap();
+    // By hand from the log: the first of the highest, three epochs before the end.
+    let highest = scores.iter().copied().fold(0.0, f64::max);
+    let first = scores.iter().position(|s| (s - highest).abs() < 1e-12).unwrap() + 1;
+    assert_eq!((best.epoch, summary.last.epoch), (first, scores.len()));
+    assert_eq!(scores.len(), first + 3);
+    let of = |graph: &Graph| {
+        let network = Network::new(graph, &Device::Cpu).unwrap();
+        let split = data.validation.as_ref().unwrap();
+        let logits = network_logits(&network, &data, split).unwrap();
+        Some(accuracy(&logits, split.labels.as_ref().unwrap()))
+    };
+    assert_eq!(of(&trained.last), summary.last.validation_accuracy);
+    assert_eq!(of(trained.best.as_ref().unwrap()), best.validation_accuracy);
+    assert!(trained.other() == Some(&trained.last));
+    assert_eq!(of(&trained.into_kept()), best.validation_accuracy);
+}
+
+#[test]
+fn with_every_option_a_run_that_was_cut_short_ends_with_the_same_weights() {
+    let (graph, data) = (network(5, 1), digits(&[Augment::Crop(1)], 200));
+    let teacher = Mortal::new(usize::MAX);
+    let mut whole = plain(&graph, &data, spec(60, &[&kd()[..], &[LABELS]].concat()));
+    whole.spec.batch_size = 16;
+    whole.spec.optimizer = serde_json::from_str(r#"{"kind": "sgd", "nesterov": true}"#).unwrap();
+    whole.spec.accumulate = 3;
+    whole.spec.ema = Some(0.9);
+    whole.spec.early_stopping = Some(EarlyStopping { patience: 5, min_delta: 0.01 });
+    whole.spec.keep = Keep::Best;
+    whole.spec.schedule = serde_json::from_str(r#"{"kind": "one-cycle"}"#).unwrap();
+    whole.teacher = Some(&teacher);
+    let reference = whole.trained().unwrap();
+    let summary = &reference.summary;
+    assert_eq!(summary.stopped, StopReason::EarlyStopping);
+    assert!(summary.last.epoch > 4 && reference.best.is_some(), "{summary:?}");
+    let answers = 13 * summary.last.epoch;
+    // 13 batches an epoch: cut within the first step, within an epoch, at a border, near the end.
+    for answers in [1, 8, 13, 31, answers - 14, answers - 1] {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("s.safetensors");
+        let mortal = Mortal::new(answers);
+        let mut run = Run { teacher: Some(&mortal), ..whole.clone() };
+        run.files = Files {
+            checkpoint: Some(&state),
+            resume: true,
+            every: Some(Duration::ZERO),
+            ..Files::default()
+        };
+        assert_eq!(run.error().kind(), ErrorKind::Teacher);
+        run.teacher = Some(&teacher);
+        let resumed = run.trained().unwrap();
+        assert!(resumed.last == reference.last, "the last, cut after {answers} batches");
+        assert!(resumed.best == reference.best, "the best, cut after {answers} batches");
+        let times = (summary.seconds, summary.images_per_second);
+        let found = resumed.summary.clone();
+        let found = Summary { seconds: times.0, images_per_second: times.1, ..found };
+        assert_eq!(found, *summary);
+        assert!(run.trained().unwrap().into_kept() == resumed.into_kept());
+    }
+}
+
+#[test]
+fn a_run_ends_with_its_minutes_and_says_how_many_epochs_fitted() {
+    let (graph, data) = (network(4, 1), digits(&[], 300));
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state.safetensors");
+    let mut run = plain(&graph, &data, spec(100_000, &[LABELS]));
+    run.spec.minutes = Some(0.2 / 60.0);
+    run.spec.schedule = ScheduleSpec::Linear { warmup: 0.0, final_fraction: 0.0 };
+    run.files = Files { checkpoint: Some(&state), resume: true, ..Files::default() };
+    let trained = run.trained().unwrap();
+    let Summary { stopped, epochs, seconds, last, .. } = trained.summary;
+    assert_eq!(stopped, StopReason::Minutes);
+    assert!(epochs > 0.0 && epochs < 100_000.0 && seconds >= 0.2, "{epochs} in {seconds}");
+    assert!((last.epoch as f64 - epochs) < 1.0 && last.epoch as f64 >= epochs);
+    // Its time is over for good.
+    let again = run.trained().unwrap();
+    assert!(again.last == trained.last);
+    assert_eq!(again.summary.stopped, StopReason::Minutes);
 }
