@@ -18,7 +18,7 @@ pub fn network_logits(network: &Network, data: &DataSet, split: &Split) -> Resul
     logits(&run, network.classes(), split, &data.preprocess, network.device())
 }
 
-/// A teacher's logits for all samples of `split`, in their own order, each standardised as the
+/// A teacher's logits for all samples of `split`, in their own order, each preprocessed as the
 /// teacher wants it.
 pub fn teacher_logits(teacher: &dyn Teacher, data: &DataSet, split: &Split) -> Result<Logits> {
     let preprocess = teacher.preprocess().unwrap_or(&data.preprocess);
@@ -33,8 +33,8 @@ fn logits(
     device: &Device,
 ) -> Result<Logits> {
     let mut logits = Logits::new(classes);
-    for batch in Batches::new(split, preprocess, BATCH) {
-        let output = run(&Tensor::from_vec(batch.images, &batch.shape, device)?)?;
+    for batch in Batches::new(split, preprocess, BATCH)? {
+        let output = run(&Tensor::from_vec(batch.values, &batch.shape[..], device)?)?;
         logits.values.extend(output.flatten_all()?.to_vec1::<f32>()?);
     }
     Ok(logits)

@@ -35,8 +35,8 @@ impl<'a> SoftTargets<'a> {
         }
         let logits = match self.teacher.preprocess() {
             Some(own) if *own != self.data.preprocess => {
-                let values = batch.standardised(own);
-                self.teacher.logits(&Tensor::from_vec(values, &batch.shape, device)?)?
+                let (shape, values) = batch.preprocessed(own)?;
+                self.teacher.logits(&Tensor::from_vec(values, &shape[..], device)?)?
             }
             _ => self.teacher.logits(images)?,
         };

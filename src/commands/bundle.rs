@@ -61,7 +61,7 @@ fn record(args: &BundleArgs, model: &Model) -> Result<Vec<u8>> {
     }
     let recipe = Recipe::load(args.data.data.as_deref(), &args.data.set)?;
     let data = open_data(&args.data, &recipe)?;
-    let samples = Samples::new(&data.test, model.preprocess().unwrap_or(&data.preprocess));
+    let samples = Samples::new(&data.test, model.preprocess().unwrap_or(&data.preprocess))?;
     let scored = match &args.teacher {
         Some(path) => Some(Scored::new(teacher::open(path, &recipe, &data, &Device::Cpu)?, &data)?),
         None => None,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use hipflask_runtime::graph::{Layout, Op};
-use hipflask_runtime::input::{Preprocess, image};
+use hipflask_runtime::input::{ImagePreprocess, image};
 use hipflask_runtime::{Model, Options, Session};
 use serde::Serialize;
 
@@ -47,9 +47,10 @@ pub fn run(args: &PredictArgs, common: &Common, out: &mut dyn Write) -> Result<O
             "{name}: the file says nothing of its preprocessing, so bytes cannot become its input"
         )
     })?;
+    let rule = preprocess.image(&name)?;
     let top = args.top as usize;
     let predictions = args.files.iter().map(|file| {
-        let scores = scores(file, preprocess, &mut session)?;
+        let scores = scores(file, rule, &mut session)?;
         Ok(Prediction { file: file.display().to_string(), top: best(&model, scores, top) })
     });
     if common.json {
@@ -67,14 +68,14 @@ pub fn run(args: &PredictArgs, common: &Common, out: &mut dyn Write) -> Result<O
     Ok(Outcome::Done)
 }
 
-fn scores<'a>(file: &Path, preprocess: &Preprocess, session: &'a mut Session) -> Result<&'a [f32]> {
+fn scores<'a>(file: &Path, rule: &ImagePreprocess, session: &'a mut Session) -> Result<&'a [f32]> {
     let shape = session.inputs().first().map(|port| port.shape.clone()).unwrap_or_default();
     let size = Layout::Nhwc.image(&shape).unwrap_or([1, 1, shape.elements()]);
     let name = file.display().to_string();
     let bytes = std::fs::read(file).with_context(|| format!("{name}: cannot be read"))?;
     let pixels = image::decode(&bytes, size).map_err(|e| e.in_file(&name))?;
     let mut input = Vec::new();
-    preprocess.apply_nhwc(pixels, size[2], &mut input);
+    rule.apply_nhwc(pixels, size[2], &mut input);
     Ok(session.predict(&input)?)
 }
 

@@ -38,9 +38,8 @@ pub fn run(args: &QuantizeArgs, common: &Common, out: &mut dyn Write) -> Result<
     let recipe = Recipe::load(args.data.data.as_deref(), &args.data.set)?;
     let data = open_data(&args.data, &recipe)?;
     let preprocess = student.preprocess.as_ref().unwrap_or(&data.preprocess);
-    let samples = Samples::new(&data.train, preprocess);
-    let input = student.graph.inputs.first().map(|&id| student.graph.value(id).shape.clone());
-    samples.fits(input.and_then(|shape| Layout::Nchw.image(&shape)), &name)?;
+    let samples = Samples::new(&data.train, preprocess)?;
+    samples.fits(&student.graph, &name)?;
     let calibration = Calibration {
         samples,
         count: args.calibrate.unwrap_or(recipe.quantize.calibration.samples),

@@ -86,7 +86,7 @@ fn ship(run: &Run, binaries: &[(String, PathBuf)]) -> Result<Report> {
     for &format in &recipe.quantize.to {
         run.progress.line(&format!("student: converting to {}", format.name()));
         let calibration = Calibration {
-            samples: Samples::new(&data.train, &data.preprocess),
+            samples: Samples::new(&data.train, &data.preprocess)?,
             count: recipe.quantize.calibration.samples,
             method: recipe.quantize.calibration.method,
         };
@@ -101,7 +101,7 @@ fn ship(run: &Run, binaries: &[(String, PathBuf)]) -> Result<Report> {
         run.progress.line(&format!("bundle: {target}"));
         let path = run.folder.student(students.smallest().map_or("f32", |(format, _)| format));
         let model = Model::open(&path)?;
-        let samples = Samples::new(&data.test, &data.preprocess);
+        let samples = Samples::new(&data.test, &data.preprocess)?;
         let (file, logits) = (path.display().to_string(), teacher.map(|t| &t.logits));
         let golden = golden::record(&model, &file, &samples, logits, recipe.validate.golden)?;
         write(&run.folder.golden(), &golden)?;

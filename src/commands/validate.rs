@@ -18,7 +18,7 @@ use crate::report::gates::Limits;
 use crate::report::model::{ModelReport, Students};
 use crate::report::table;
 use crate::stages::measure::measure;
-use crate::stages::samples::Samples;
+use crate::stages::samples::{Samples, spread};
 use crate::stages::teacher::{self, Scored};
 use crate::stages::validate::{self, Measured};
 
@@ -33,7 +33,7 @@ pub fn run(args: &ValidateArgs, common: &Common, out: &mut dyn Write) -> Result<
         if count == 0 {
             bail!("--samples 0: give at least 1");
         }
-        data.test = data.test.select(&Samples::new(&data.test, &data.preprocess).spread(count));
+        data.test = data.test.select(&spread(data.test.len(), count));
     }
     let scored = match &args.teacher {
         Some(path) => {
@@ -46,7 +46,7 @@ pub fn run(args: &ValidateArgs, common: &Common, out: &mut dyn Write) -> Result<
         let name = path.display().to_string();
         let model = open::model(path)?;
         let preprocess = model.preprocess().unwrap_or(&data.preprocess);
-        let samples = Samples::new(&data.test, preprocess);
+        let samples = Samples::new(&data.test, preprocess)?;
         let mut report = measure(&model, &name, &samples, scored.as_ref().map(|t| &t.logits))?;
         report.bytes = std::fs::metadata(path)?.len();
         Ok((format(model.graph()), report))

@@ -1,23 +1,22 @@
-//! Samples of a data set as the runtime takes them: `[h, w, c]`, preprocessed.
+//! Samples of a data set as the runtime takes them: preprocessed, images as `[h, w, c]`.
 
 use anyhow::{Result, bail};
-use hipflask_distill::data::Split;
+use hipflask_distill::data::{Conversion, Split, describe_shape};
 use hipflask_runtime::Model;
-use hipflask_runtime::graph::Layout;
+use hipflask_runtime::graph::Graph;
 use hipflask_runtime::input::Preprocess;
 
 /// The samples of one split, converted one by one.
 pub struct Samples<'a> {
     split: &'a Split,
-    /// The value of each byte, for each channel.
-    tables: Vec<[f32; 256]>,
+    conversion: Conversion,
 }
 
 impl<'a> Samples<'a> {
-    /// Samples of `split`, preprocessed as `preprocess` says.
-    pub fn new(split: &'a Split, preprocess: &Preprocess) -> Self {
-        let tables = (0..split.shape[0]).map(|c| preprocess.table(c)).collect();
-        Self { split, tables }
+    /// Samples of `split`, preprocessed as `preprocess` says; an error where that is for samples of
+    /// another kind.
+    pub fn new(split: &'a Split, preprocess: &Preprocess) -> Result<Self> {
+        Ok(Self { split, conversion: Conversion::new(&split.samples, preprocess)? })
     }
 
     /// Number of samples.
@@ -37,42 +36,45 @@ impl<'a> Samples<'a> {
 
     /// The indices of `count` samples, or of all if there are fewer, spread evenly.
     pub fn spread(&self, count: usize) -> Vec<usize> {
-        let count = count.min(self.len());
-        (0..count).map(|i| i * self.len() / count).collect()
+        spread(self.len(), count)
     }
 
-    /// Sample `index` as `[h, w, c]`.
+    /// Sample `index`, an image as `[h, w, c]`.
     pub fn get(&self, index: usize) -> Vec<f32> {
-        let [channels, h, w] = self.split.shape;
-        let planes = self.split.image(index);
-        (0..h * w)
-            .flat_map(|pixel| {
-                let byte = move |c: usize| usize::from(planes[c * h * w + pixel]);
-                self.tables.iter().take(channels).enumerate().map(move |(c, t)| t[byte(c)])
-            })
-            .collect()
+        let shape = self.conversion.shape();
+        let mut values = Vec::with_capacity(shape.iter().product());
+        self.conversion.append(&self.split.samples, index, &mut values);
+        let &[channels, h, w] = shape else { return values };
+        let plane = h * w;
+        let pixels = (0..plane).flat_map(|p| (0..channels).map(move |c| c * plane + p));
+        pixels.map(|i| values[i]).collect()
     }
 
     /// An error unless `model`, read from `file`, takes these samples.
     pub fn check(&self, model: &Model, file: &str) -> Result<()> {
-        let graph = model.graph();
-        let input = graph.inputs.first().map(|&id| &graph.value(id).shape);
-        self.fits(input.and_then(|shape| Layout::Nhwc.image(shape)), file)
+        self.fits(model.graph(), file)
     }
 
-    /// An error unless these samples have the size `[h, w, c]` that the model in `file` takes.
-    pub fn fits(&self, wanted: Option<[usize; 3]>, file: &str) -> Result<()> {
-        let [c, h, w] = self.split.shape;
-        if wanted == Some([h, w, c]) {
+    /// An error unless the network in `file` takes samples of this shape.
+    pub fn fits(&self, graph: &Graph, file: &str) -> Result<()> {
+        let input = graph.inputs.first().map(|&id| graph.value(id).shape.to_vec());
+        let input = input.unwrap_or_default();
+        let image = graph.layout.image(&input).map(|[h, w, c]| vec![c, h, w]);
+        let wanted = image.unwrap_or_else(|| input.get(1..).unwrap_or_default().to_vec());
+        if wanted == self.conversion.shape() {
             return Ok(());
         }
-        let takes = match wanted {
-            Some([h, w, c]) => format!("images of {w}×{h} with {c} channels"),
-            None => "no images".into(),
-        };
+        let [takes, given] = [&wanted[..], self.conversion.shape()]
+            .map(|shape| describe_shape(if shape.len() == 3 { "images" } else { "values" }, shape));
         bail!(
-            "{file}: the model takes {takes}, the data's are {w}×{h} with {c} channels: give the data \
-             it was trained for with --data, or resize it there with `resize = [h, w]`"
+            "{file}: the model takes {takes}, the data's are {given}: give the data it was trained for \
+             with --data, or resize images there with `resize = [h, w]`"
         );
     }
+}
+
+/// `count` of `0..len`, or all if there are fewer, spread evenly.
+pub fn spread(len: usize, count: usize) -> Vec<usize> {
+    let count = count.min(len);
+    (0..count).map(|i| i * len / count).collect()
 }

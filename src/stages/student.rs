@@ -26,7 +26,7 @@ pub fn initial(run: &Run, data: &DataSet) -> Result<Graph> {
         hidden: table.hidden.clone(),
         layers: table.layers.clone(),
     };
-    let graph = spec.build(&data.shape(), data.classes, run.recipe.seed).context("[student]")?;
+    let graph = spec.build(&data.shape()?, data.classes, run.recipe.seed).context("[student]")?;
     match &table.file {
         Some(file) => Ok(load_weights(&run.locate("student.file", file)?, &graph)?),
         None => Ok(graph),
@@ -97,7 +97,7 @@ pub fn write(
         _ => run.folder.student(format),
     };
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let samples = Samples::new(&data.test, &data.preprocess);
+    let samples = Samples::new(&data.test, &data.preprocess)?;
     let model = Model::from_graph(graph.clone())?;
     let mut report = measure(&model, &name, &samples, teacher.map(|t| &t.logits))?;
     let figures = [

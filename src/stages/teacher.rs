@@ -12,7 +12,7 @@ use hipflask_distill::teacher::{self, NetworkTeacher, Teacher, Wanted};
 use hipflask_runtime::file::write_atomically;
 use hipflask_runtime::format::{Card, ModelFile, TeacherCard};
 use hipflask_runtime::graph::Graph;
-use hipflask_runtime::input::Preprocess;
+use hipflask_runtime::input::{ImagePreprocess, Preprocess, ValuesPreprocess};
 
 use super::measure;
 use super::run::Run;
@@ -76,7 +76,7 @@ impl Scored {
 /// The network that a recipe's teacher table declares, with initial weights.
 fn declared(
     table: &TeacherTable,
-    image: [usize; 3],
+    shape: &[usize],
     classes: usize,
     seed: u64,
 ) -> Result<Option<Graph>> {
@@ -91,23 +91,34 @@ fn declared(
         layers: table.layers.clone(),
     };
     // The teacher's weights are drawn apart from the student's, whose layers may have the same names.
-    spec.build(&image, classes, seed ^ TEACHER_SEED).context("[teacher]").map(Some)
+    spec.build(shape, classes, seed ^ TEACHER_SEED).context("[teacher]").map(Some)
 }
 
 const TEACHER_SEED: u64 = 0x7ea_c4e5;
 
-/// How a teacher from a file wants its bytes, where the recipe says so.
-fn preprocess(table: &TeacherTable, data: &DataSet) -> Option<Preprocess> {
+/// How a teacher from a file wants its samples, where the recipe says so.
+fn preprocess(table: &TeacherTable, data: &DataSet) -> Result<Option<Preprocess>> {
     let TeacherTable { range, mean, std, .. } = table;
     if range.is_none() && mean.is_none() && std.is_none() {
-        return None;
+        return Ok(None);
     }
-    let own = &data.preprocess;
-    Some(Preprocess {
-        range: range.unwrap_or(own.range),
-        mean: mean.clone().unwrap_or_else(|| own.mean.clone()),
-        std: std.clone().unwrap_or_else(|| own.std.clone()),
-    })
+    let choose = |wish: &Option<Vec<f32>>, own: &[f32]| wish.clone().unwrap_or(own.to_vec());
+    Ok(Some(match &data.preprocess {
+        Preprocess::Image(own) => Preprocess::Image(ImagePreprocess {
+            range: range.unwrap_or(own.range),
+            mean: choose(mean, &own.mean),
+            std: choose(std, &own.std),
+        }),
+        Preprocess::Values(own) if range.is_none() => Preprocess::Values(ValuesPreprocess {
+            mean: choose(mean, &own.mean),
+            std: choose(std, &own.std),
+        }),
+        own => bail!(
+            "[teacher]: range, mean and std do not apply to {}: leave them out; a teacher file of \
+             hipflask says itself how it wants them",
+            own.reads()
+        ),
+    }))
 }
 
 /// The teacher in the file at `path`, for the data of `recipe`.
@@ -118,12 +129,13 @@ pub fn open(
     device: &Device,
 ) -> Result<Box<dyn Teacher>> {
     let table = &recipe.teacher;
-    let declared = declared(table, data.shape(), data.classes, recipe.seed)?;
+    let shape = data.shape()?;
+    let declared = declared(table, &shape, data.classes, recipe.seed)?;
     let wanted = Wanted {
-        image: data.shape(),
+        shape: &shape,
         classes: data.classes,
         declared: declared.as_ref(),
-        preprocess: preprocess(table, data),
+        preprocess: preprocess(table, data)?,
         device,
     };
     Ok(teacher::open(path, &wanted)?)
@@ -140,7 +152,8 @@ pub fn obtain(run: &Run, data: &DataSet) -> Result<Scored> {
         let path = run.locate("teacher.file", file)?;
         if same_file(&path, &run.folder.teacher()) {
             // The same student, to the byte, whether its teacher was trained now or before.
-            name = declared(table, data.shape(), data.classes, run.recipe.seed)?.map(|g| g.name);
+            let shape = data.shape()?;
+            name = declared(table, &shape, data.classes, run.recipe.seed)?.map(|g| g.name);
         }
         run.progress.line(&format!("teacher: reading {}", path.display()));
         open(&path, &run.recipe, data, &run.device)?
@@ -165,14 +178,15 @@ fn train(run: &Run, student_data: &DataSet) -> Result<(NetworkTeacher, TrainingR
     let table = &run.recipe.teacher;
     let own = table.data.as_ref().map(|spec| run.data(Some(spec))).transpose()?;
     let data = own.as_ref().unwrap_or(student_data);
-    if data.shape() != student_data.shape() {
-        let [a, b] = [data, student_data].map(|d| d.shape().map(|n| n.to_string()).join("×"));
+    let [shape, wanted] = [data.shape()?, student_data.shape()?];
+    if shape != wanted {
         bail!(
-            "teacher.data: the teacher's images are {a} (channels, height, width), the student's are \
-             {b}: make them equal with resize = [h, w] in [data] or [teacher.data]"
+            "teacher.data: the teacher's samples are {shape:?}, the student's are {wanted:?} (an \
+             image is [channels, height, width]): make images equal with resize = [h, w] in [data] \
+             or [teacher.data]"
         );
     }
-    let Some(graph) = declared(table, data.shape(), data.classes, run.recipe.seed)? else {
+    let Some(graph) = declared(table, &shape, data.classes, run.recipe.seed)? else {
         bail!("{}: [teacher] names neither network nor layers", run.recipe.name);
     };
     let smoothed = LossSpec::CrossEntropy { weight: 1.0, label_smoothing: table.label_smoothing };

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use hipflask::recipe::Recipe;
 use hipflask::stages::samples::Samples;
-use hipflask_distill::data::{DataSet, DataSpec, Places, Split};
+use hipflask_distill::data::{self, DataSet, DataSpec, Places, Split};
 use hipflask_runtime::{Model, Options, Session};
 
 use crate::util::{Output, Workdir, idx, number, run, skipped};
@@ -39,8 +39,10 @@ fn cut_data(test: &str) -> Option<Workdir> {
 fn write(workdir: &Workdir, spec: &DataSpec, names: &[PathBuf], split: &Split, count: usize) {
     let cut = split.select(&(0..count).collect::<Vec<_>>());
     let labels: Vec<u8> = cut.labels.unwrap().iter().map(|&label| label as u8).collect();
-    let [_, h, w] = cut.shape;
-    let files = [idx(&[count, h, w], &cut.pixels), idx(&[count], &labels)];
+    let data::Samples::Images { shape: [_, h, w], pixels } = &cut.samples else {
+        panic!("no images")
+    };
+    let files = [idx(&[count, *h, *w], pixels), idx(&[count], &labels)];
     for (name, bytes) in names.iter().zip(files) {
         workdir.write(&format!("{}/{}", spec.name(), name.display()), bytes);
     }
@@ -75,7 +77,7 @@ fn the_articles_system_runs_and_its_student_is_the_pytorch_model() {
     let spec = Recipe::load(Some(&example("seed-mlp.toml")), &[]).unwrap().data;
     let places = Places { beside: None, shared: Some(workdir.path("")) };
     let data = DataSet::open(&spec, &places, 0).unwrap();
-    let samples = Samples::new(&data.test, model.preprocess().unwrap());
+    let samples = Samples::new(&data.test, model.preprocess().unwrap()).unwrap();
     let mut session = Session::new(&model, &Options::default()).unwrap();
     let inputs: Vec<Vec<f32>> = (0..samples.len()).map(|i| samples.get(i)).collect();
     let logits: Vec<Vec<f32>> =

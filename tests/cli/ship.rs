@@ -112,7 +112,7 @@ fn int8_gives_the_same_bits_on_every_instruction_set() {
     let outputs = |format: &str, isa: Isa| -> Vec<Vec<f32>> {
         let name = format!("out/digits/student-{format}.safetensors");
         let model = Model::open(digits().path(&name)).unwrap();
-        let samples = Samples::new(&data.test, model.preprocess().unwrap());
+        let samples = Samples::new(&data.test, model.preprocess().unwrap()).unwrap();
         assert_eq!(samples.len(), 360);
         let mut session =
             Session::new(&model, &Options { isa: Some(isa), ..Options::default() }).unwrap();

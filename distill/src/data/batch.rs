@@ -1,19 +1,20 @@
-//! Batches: samples in a given order, augmented, standardised, as f32.
+//! Batches: samples in a given order, augmented, as the network's input in f32.
 
 use hipflask_runtime::input::Preprocess;
 
-use super::{Augment, Split};
+use super::{Augment, Conversion, Samples, Split};
+use crate::Result;
 use crate::random::{self, Stream};
 
 /// Samples for one step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
-    /// `[n, c, h, w]`
-    pub shape: [usize; 4],
-    /// `n · c · h · w` values, as the data set standardises them.
-    pub images: Vec<f32>,
-    /// The same images as bytes, augmented, for a network with another standardisation.
-    pub pixels: Vec<u8>,
+    /// `[n, …]`: the number of samples, then the network's input.
+    pub shape: Vec<usize>,
+    /// The samples as the data set's preprocessing makes them.
+    pub values: Vec<f32>,
+    /// The same samples raw and augmented, for a network with another preprocessing.
+    pub raw: Samples,
     /// `n` classes, when the split has labels.
     pub labels: Option<Vec<u32>>,
     /// Where the samples stand in their split.
@@ -21,20 +22,15 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// The images as `preprocess` standardises them.
-    pub fn standardised(&self, preprocess: &Preprocess) -> Vec<f32> {
-        standardise(&self.pixels, self.shape, &tables(preprocess, self.shape[1]))
+    /// The same samples as `preprocess` makes them: shape `[n, …]` and values.
+    pub fn preprocessed(&self, preprocess: &Preprocess) -> Result<(Vec<usize>, Vec<f32>)> {
+        let conversion = Conversion::new(&self.raw, preprocess)?;
+        Ok((batch_shape(&self.raw, &conversion), conversion.all(&self.raw)))
     }
 }
 
-/// The values of all bytes, one table a channel.
-fn tables(preprocess: &Preprocess, channels: usize) -> Vec<[f32; 256]> {
-    (0..channels).map(|c| preprocess.table(c)).collect()
-}
-
-fn standardise(pixels: &[u8], [_, _, h, w]: [usize; 4], tables: &[[f32; 256]]) -> Vec<f32> {
-    let planes = pixels.chunks_exact((h * w).max(1)).zip(tables.iter().cycle());
-    planes.flat_map(|(plane, table)| plane.iter().map(|&byte| table[usize::from(byte)])).collect()
+fn batch_shape(samples: &Samples, conversion: &Conversion) -> Vec<usize> {
+    [&[samples.len()], conversion.shape()].concat()
 }
 
 /// The order of `samples` in `epoch`: a permutation that depends on nothing else but `seed`.
@@ -45,8 +41,7 @@ pub fn shuffled(samples: usize, seed: u64, epoch: u64) -> Vec<usize> {
 /// Goes through samples of a split, batch by batch; the last batch may be smaller.
 pub struct Batches<'a> {
     split: &'a Split,
-    /// One a channel.
-    tables: Vec<[f32; 256]>,
+    conversion: Conversion,
     batch_size: usize,
     order: Vec<usize>,
     augment: &'a [Augment],
@@ -56,18 +51,19 @@ pub struct Batches<'a> {
 }
 
 impl<'a> Batches<'a> {
-    /// All samples of `split` in their own order, as they are.
-    pub fn new(split: &'a Split, preprocess: &Preprocess, batch_size: usize) -> Self {
-        Self {
+    /// All samples of `split` in their own order, as they are; an error where `preprocess` is for
+    /// samples of another kind.
+    pub fn new(split: &'a Split, preprocess: &Preprocess, batch_size: usize) -> Result<Self> {
+        Ok(Self {
             split,
-            tables: tables(preprocess, split.shape[0]),
+            conversion: Conversion::new(&split.samples, preprocess)?,
             batch_size: batch_size.max(1),
             order: (0..split.len()).collect(),
             augment: &[],
             seed: 0,
             epoch: 0,
             next: 0,
-        }
+        })
     }
 
     /// The samples `order`, which may leave some out.
@@ -98,24 +94,31 @@ impl<'a> Batches<'a> {
     }
 
     fn batch(&self, indices: Vec<usize>) -> Batch {
-        let image @ [c, h, w] = self.split.shape;
-        let size = c * h * w;
-        let mut pixels = Vec::with_capacity(indices.len() * size);
-        for &index in &indices {
-            let from = pixels.len();
-            pixels.extend_from_slice(self.split.image(index));
-            if !self.augment.is_empty() {
-                let mut stream = Stream::new(self.seed, "augment", &[self.epoch, index as u64]);
-                for augment in self.augment {
-                    augment.apply(&mut pixels[from..], image, &mut stream);
-                }
+        let mut raw = self.split.samples.select(&indices);
+        self.augment(&mut raw, &indices);
+        let of = |labels: &Vec<u32>| indices.iter().map(|&i| labels[i]).collect();
+        Batch {
+            shape: batch_shape(&raw, &self.conversion),
+            values: self.conversion.all(&raw),
+            raw,
+            labels: self.split.labels.as_ref().map(of),
+            indices,
+        }
+    }
+
+    /// Changes the samples `raw`, which stand at `indices` in the split.
+    fn augment(&self, raw: &mut Samples, indices: &[usize]) {
+        if self.augment.is_empty() {
+            return;
+        }
+        let Samples::Images { shape, pixels } = raw else { return };
+        let images = pixels.chunks_exact_mut(shape.iter().product::<usize>().max(1));
+        for (image, &index) in images.zip(indices) {
+            let mut stream = Stream::new(self.seed, "augment", &[self.epoch, index as u64]);
+            for augment in self.augment {
+                augment.apply(image, *shape, &mut stream);
             }
         }
-        let shape = [indices.len(), c, h, w];
-        let images = standardise(&pixels, shape, &self.tables);
-        let of = |labels: &Vec<u32>| indices.iter().map(|&i| labels[i]).collect();
-        let labels = self.split.labels.as_ref().map(of);
-        Batch { shape, images, pixels, labels, indices }
     }
 }
 

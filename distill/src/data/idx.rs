@@ -13,7 +13,7 @@ use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
 
-use super::Split;
+use super::{Samples, Split};
 use crate::{Error, ErrorKind, Result};
 
 /// Most elements of one file: far above any set of small images, far below a laptop's memory.
@@ -156,7 +156,8 @@ pub(super) fn split(images: Idx, labels: Option<Idx>) -> Result<Split> {
             "holds images where labels are needed: give the images first, then the labels",
         )),
     });
-    Ok(Split { shape, pixels: images.data, labels: labels.transpose()? })
+    let samples = Samples::Images { shape, pixels: images.data };
+    Ok(Split { samples, labels: labels.transpose()? })
 }
 
 fn times(dims: &[usize]) -> String {

@@ -2,7 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::{DataFormat, DataSet, DataSpec, Places, Split, digits, idx, resize};
+use hipflask_runtime::input::Preprocess;
+
+use super::{
+    Conversion, DataFormat, DataSet, DataSpec, Places, Samples, Split, digits, idx, resize,
+};
 use crate::fingerprint::Fingerprint;
 use crate::random::{self, Stream};
 use crate::{Error, ErrorKind, Result};
@@ -15,20 +19,18 @@ pub(super) fn load(spec: &DataSpec, places: &Places, seed: u64) -> Result<DataSe
         DataFormat::Digits => built_in(spec)?,
         DataFormat::Idx => files(spec, places)?,
     };
-    if train.shape != test.shape {
-        let [a, b] = [train.shape, test.shape].map(|[c, h, w]| format!("{c}×{h}×{w}"));
-        return Err(wrong(
-            "data",
-            format!("training images are {a}, test images {b}: they must agree"),
-        ));
-    }
     let [train, test] = match spec.resize {
         None => [train, test],
         Some(size) => [resized(train, size)?, resized(test, size)?],
     };
     let class_names = class_names(spec, &[&train, &test])?;
-    let preprocess = spec.preprocess();
-    preprocess.check(train.shape[0]).map_err(|e| wrong("data", e.message()))?;
+    let preprocess = Preprocess::Image(spec.image_preprocess());
+    let [a, b] = [&train, &test].map(|split| Conversion::new(&split.samples, &preprocess));
+    if a?.shape() != b?.shape() {
+        let [a, b] = [&train, &test].map(|split| split.samples.describe());
+        let what = format!("the training samples are {a}, the test samples {b}: they must agree");
+        return Err(wrong("data", what));
+    }
     let (train, validation) = hold_out(train, spec, seed)?;
     let fingerprint = fingerprint([Some(&train), validation.as_ref(), Some(&test)]);
     Ok(DataSet {
@@ -72,10 +74,10 @@ fn files(spec: &DataSpec, places: &Places) -> Result<[Split; 2]> {
     match (read("data.train", &spec.train)?, read("data.test", &spec.test)?) {
         (Some(train), Some(test)) => Ok([train, test]),
         (Some(train), None) => {
-            let test = Split::empty(train.shape);
+            let test = train.none();
             Ok([train, test])
         }
-        (None, Some(test)) => Ok([Split::empty(test.shape), test]),
+        (None, Some(test)) => Ok([test.none(), test]),
         (None, None) => Err(wrong(
             "data",
             "names no files: give train = [images, labels] or test = [images, labels]",
@@ -91,12 +93,15 @@ fn resized(split: Split, size: [usize; 2]) -> Result<Split> {
             format!("[{h}, {w}]: both sides must be from 1 to {MOST_SIDE}"),
         ));
     }
-    let [c, from_h, from_w] = split.shape;
-    if [from_h, from_w] == size {
+    let Samples::Images { shape: shape @ [c, from_h, from_w], pixels } = &split.samples else {
+        let what = format!("is for images, the data are {}", split.samples.describe());
+        return Err(wrong("data.resize", what));
+    };
+    if [*from_h, *from_w] == size {
         return Ok(split);
     }
-    let pixels = resize::resize(&split.pixels, split.shape, size);
-    Ok(Split { shape: [c, h, w], pixels, labels: split.labels })
+    let pixels = resize::resize(pixels, *shape, size);
+    Ok(Split { samples: Samples::Images { shape: [*c, h, w], pixels }, labels: split.labels })
 }
 
 /// Names of all classes: those given, or one for each number up to the largest label.
@@ -150,9 +155,10 @@ fn hold_out(train: Split, spec: &DataSpec, seed: u64) -> Result<(Split, Option<S
 fn fingerprint(splits: [Option<&Split>; 3]) -> String {
     let mut fingerprint = Fingerprint::new();
     for split in splits {
-        let shape = split.map_or(&[][..], |s| &s.shape);
-        fingerprint.numbers(shape.iter().map(|&d| d as u64));
-        fingerprint.bytes(split.map_or(&[], |s| &s.pixels));
+        match split {
+            Some(split) => split.samples.fingerprint(&mut fingerprint),
+            None => fingerprint.bytes(&[]),
+        }
         let labels = split.and_then(|s| s.labels.as_deref()).unwrap_or_default();
         fingerprint.numbers(labels.iter().map(|&l| u64::from(l)));
     }

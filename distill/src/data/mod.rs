@@ -1,11 +1,16 @@
-//! Data sets: bytes in memory, split into training, validation and test samples.
+//! Data sets: raw samples in memory, split into training, validation and test samples.
 
 mod augment;
 mod batch;
+mod conversion;
+#[cfg(test)]
+mod conversion_tests;
 mod digits;
 mod idx;
 mod load;
 mod resize;
+mod rows;
+mod samples;
 mod spec;
 #[cfg(test)]
 mod tests;
@@ -14,45 +19,37 @@ use hipflask_runtime::input::Preprocess;
 
 pub use augment::Augment;
 pub use batch::{Batch, Batches, shuffled};
+pub use conversion::Conversion;
+pub use rows::{Fields, Rows, RowsColumn};
+pub use samples::{Samples, describe_shape};
 pub use spec::{DataFormat, DataSpec, Places};
 
 use crate::Result;
 
-/// Images of one size as bytes, with their classes.
+/// Samples with their classes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Split {
-    /// `[c, h, w]` of each image.
-    pub shape: [usize; 3],
-    /// Images one after another, each `[c, h, w]`.
-    pub pixels: Vec<u8>,
-    /// Class of each image, when known.
+    /// The samples, raw.
+    pub samples: Samples,
+    /// Class of each sample, when known.
     pub labels: Option<Vec<u32>>,
 }
 
 impl Split {
-    /// No samples of this shape.
-    pub fn empty(shape: [usize; 3]) -> Self {
-        Self { shape, pixels: Vec::new(), labels: None }
-    }
-
     /// Number of samples.
     pub fn len(&self) -> usize {
-        self.pixels.len().checked_div(self.image_bytes()).unwrap_or(0)
+        self.samples.len()
     }
 
     /// Whether there are no samples.
     pub fn is_empty(&self) -> bool {
-        self.pixels.is_empty()
+        self.samples.is_empty()
     }
 
-    /// The bytes of one image, `[c, h, w]`.
-    ///
-    /// # Panics
-    ///
-    /// When there is no such sample.
-    pub fn image(&self, index: usize) -> &[u8] {
-        let size = self.image_bytes();
-        &self.pixels[index * size..(index + 1) * size]
+    /// No samples of the same kind and size, without labels.
+    #[must_use]
+    pub fn none(&self) -> Self {
+        Self { samples: self.samples.none(), labels: None }
     }
 
     /// The samples `indices`, in that order.
@@ -62,13 +59,8 @@ impl Split {
     /// When there is no such sample.
     #[must_use]
     pub fn select(&self, indices: &[usize]) -> Self {
-        let pixels = indices.iter().flat_map(|&i| self.image(i)).copied().collect();
         let labels = self.labels.as_ref().map(|all| indices.iter().map(|&i| all[i]).collect());
-        Self { shape: self.shape, pixels, labels }
-    }
-
-    fn image_bytes(&self) -> usize {
-        self.shape.iter().product()
+        Self { samples: self.samples.select(indices), labels }
     }
 }
 
@@ -85,11 +77,11 @@ pub struct DataSet {
     pub classes: usize,
     /// One a class.
     pub class_names: Vec<String>,
-    /// How bytes become the network's input.
+    /// How raw samples become the network's input.
     pub preprocess: Preprocess,
     /// Random changes to training images.
     pub augment: Vec<Augment>,
-    /// SHA-256 of shapes, pixels and labels of all three splits: the same for the same samples.
+    /// SHA-256 of shapes, samples and labels of all three splits: the same for the same samples.
     pub fingerprint: String,
 }
 
@@ -99,20 +91,27 @@ impl DataSet {
         load::load(spec, places, seed)
     }
 
-    /// `[c, h, w]` of each image.
-    pub fn shape(&self) -> [usize; 3] {
-        self.train.shape
+    /// The network's input for one sample: `[c, h, w]` for images, `[features]` for tables.
+    ///
+    /// An error where the preprocessing is for samples of another kind.
+    pub fn shape(&self) -> Result<Vec<usize>> {
+        Ok(Conversion::new(&self.train.samples, &self.preprocess)?.shape().to_vec())
     }
 
     /// One epoch of training: shuffled and augmented, both a pure function of `seed` and `epoch`.
-    pub fn training_batches(&self, seed: u64, epoch: u64, batch_size: usize) -> Batches<'_> {
-        self.batches(&self.train, batch_size)
-            .in_order(shuffled(self.train.len(), seed, epoch))
-            .augmented(&self.augment, seed, epoch)
+    pub fn training_batches(
+        &self,
+        seed: u64,
+        epoch: u64,
+        batch_size: usize,
+    ) -> Result<Batches<'_>> {
+        let batches = self.batches(&self.train, batch_size)?;
+        let order = shuffled(self.train.len(), seed, epoch);
+        Ok(batches.in_order(order).augmented(&self.augment, seed, epoch))
     }
 
     /// All samples of one of the splits in their own order, not augmented.
-    pub fn batches<'a>(&'a self, split: &'a Split, batch_size: usize) -> Batches<'a> {
+    pub fn batches<'a>(&'a self, split: &'a Split, batch_size: usize) -> Result<Batches<'a>> {
         Batches::new(split, &self.preprocess, batch_size)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use hipflask_runtime::input::Preprocess;
+use hipflask_runtime::input::ImagePreprocess;
 use serde::{Deserialize, Serialize};
 
 use super::augment::Augment;
@@ -57,7 +57,7 @@ pub enum DataFormat {
 
 impl Default for DataSpec {
     fn default() -> Self {
-        let Preprocess { range, mean, std } = Preprocess::default();
+        let ImagePreprocess { range, mean, std } = ImagePreprocess::default();
         Self {
             format: DataFormat::default(),
             root: None,
@@ -76,9 +76,9 @@ impl Default for DataSpec {
 }
 
 impl DataSpec {
-    /// How bytes become the network's input.
-    pub fn preprocess(&self) -> Preprocess {
-        Preprocess { range: self.range, mean: self.mean.clone(), std: self.std.clone() }
+    /// How the bytes of images become the network's input.
+    pub fn image_preprocess(&self) -> ImagePreprocess {
+        ImagePreprocess { range: self.range, mean: self.mean.clone(), std: self.std.clone() }
     }
 
     /// A short name of the data set: its folders', or `digits`.

@@ -12,6 +12,11 @@ use proptest::prelude::*;
 use super::*;
 use crate::{Error, ErrorKind};
 
+/// The bytes of one image.
+fn pixels(split: &Split, index: usize) -> &[u8] {
+    split.samples.image(index).unwrap()
+}
+
 fn digits(spec: &DataSpec) -> DataSet {
     DataSet::open(spec, &Places::default(), 42).unwrap()
 }
@@ -66,12 +71,12 @@ fn beside(folder: &Path) -> Places {
 fn the_built_in_digits_are_the_published_ones() {
     let set = digits(&DataSpec::default());
     assert_eq!((set.train.len(), set.test.len(), set.classes), (1437, 360, 10));
-    assert_eq!(set.shape(), [1, 8, 8]);
+    assert_eq!(set.shape().unwrap(), [1, 8, 8]);
     assert_eq!(set.class_names[9], "9");
     // The bytes of the files themselves, read with xxd.
     assert_eq!(set.train.labels.as_ref().unwrap()[..6], [0, 1, 2, 3, 4, 5]);
     assert_eq!(set.test.labels.as_ref().unwrap()[..6], [1, 4, 8, 6, 5, 9]);
-    assert_eq!(set.train.image(0)[..8], [0, 0, 0x4b, 0xc3, 0x87, 0x0f, 0, 0]);
+    assert_eq!(pixels(&set.train, 0)[..8], [0, 0, 0x4b, 0xc3, 0x87, 0x0f, 0, 0]);
     let file = include_bytes!("../../data/digits/digits-train-images-idx3-ubyte");
     assert_eq!(
         crate::fingerprint::sha256(file),
@@ -88,7 +93,7 @@ fn validation_is_disjoint_reproducible_and_complete() {
     let sorted = |splits: &[&Split]| {
         let each = splits.iter().flat_map(|s| {
             let labels = s.labels.as_ref().unwrap();
-            labels.iter().enumerate().map(|(i, &l)| (s.image(i).to_vec(), l))
+            labels.iter().enumerate().map(|(i, &l)| (pixels(s, i).to_vec(), l))
         });
         let mut samples: Vec<(Vec<u8>, u32)> = each.collect();
         samples.sort();
@@ -108,14 +113,14 @@ fn limit_takes_samples_that_validation_left() {
     let both = digits(&DataSpec { validation: 100, limit: Some(50), ..DataSpec::default() });
     assert_eq!(both.validation, held.validation);
     assert_eq!(both.train.len(), 50);
-    let all: Vec<&[u8]> = (0..held.train.len()).map(|i| held.train.image(i)).collect();
-    assert!((0..50).all(|i| all.contains(&both.train.image(i))));
+    let all: Vec<&[u8]> = (0..held.train.len()).map(|i| pixels(&held.train, i)).collect();
+    assert!((0..50).all(|i| all.contains(&pixels(&both.train, i))));
 }
 
 #[test]
 fn resizing_the_digits_changes_shape_and_fingerprint() {
     let set = digits(&DataSpec { resize: Some([4, 6]), ..DataSpec::default() });
-    assert_eq!(set.shape(), [1, 4, 6]);
+    assert_eq!(set.shape().unwrap(), [1, 4, 6]);
     assert_eq!((set.train.len(), set.test.len()), (1437, 360));
     assert_ne!(set.fingerprint, digits(&DataSpec::default()).fingerprint);
 }
@@ -149,7 +154,7 @@ fn idx_files_are_found_beside_the_recipe_then_in_the_shared_folder() {
     for places in [beside(folder.path()), shared] {
         let set = DataSet::open(&spec, &places, 0).unwrap();
         assert_eq!((set.train.len(), set.test.len(), set.classes), (4, 0, 3));
-        assert_eq!(set.train.image(1), [6, 7, 8, 9, 10, 11]);
+        assert_eq!(*pixels(&set.train, 1), [6, 7, 8, 9, 10, 11]);
         assert_eq!(set.train.labels, Some(vec![0, 2, 1, 0]));
     }
     let places = Places { beside: Some("/recipes".into()), shared: Some(nowhere) };
@@ -185,7 +190,7 @@ fn unlabelled_data_needs_class_names() {
     spec.labels = vec!["a".into(), "b".into()];
     let set = DataSet::open(&spec, &beside(folder.path()), 0).unwrap();
     assert_eq!((set.train.labels.clone(), set.classes), (None, 2));
-    let batch = set.batches(&set.train, 3).next().unwrap();
+    let batch = set.batches(&set.train, 3).unwrap().next().unwrap();
     assert_eq!((batch.labels, batch.indices), (None, vec![0, 1, 2]));
 }
 
@@ -258,7 +263,7 @@ fn the_order_is_a_function_of_seed_and_epoch() {
 #[test]
 fn batches_hold_every_sample_once_and_the_last_is_smaller() {
     let set = digits(&DataSpec { mean: vec![0.5], std: vec![0.25], ..DataSpec::default() });
-    let batches = set.training_batches(1, 0, 100);
+    let batches = set.training_batches(1, 0, 100).unwrap();
     assert_eq!(batches.len(), 15);
     let batches: Vec<Batch> = batches.collect();
     assert_eq!(batches[14].shape, [37, 1, 8, 8]);
@@ -269,18 +274,18 @@ fn batches_hold_every_sample_once_and_the_last_is_smaller() {
     let (batch, labels) = (&batches[3], set.train.labels.as_ref().unwrap());
     for (row, &index) in batch.indices.iter().enumerate() {
         assert_eq!(batch.labels.as_ref().unwrap()[row], labels[index]);
-        let byte = set.train.image(index)[20];
-        assert_eq!(batch.images[row * 64 + 20], (f32::from(byte) / 255.0 - 0.5) / 0.25);
+        let byte = pixels(&set.train, index)[20];
+        assert_eq!(batch.values[row * 64 + 20], (f32::from(byte) / 255.0 - 0.5) / 0.25);
     }
 }
 
 #[test]
 fn starting_later_gives_the_batches_that_are_left() {
     let set = digits(&DataSpec { augment: vec![Augment::Crop(1)], ..DataSpec::default() });
-    let all: Vec<Batch> = set.training_batches(1, 2, 64).collect();
-    let rest: Vec<Batch> = set.training_batches(1, 2, 64).starting_at(20).collect();
+    let all: Vec<Batch> = set.training_batches(1, 2, 64).unwrap().collect();
+    let rest: Vec<Batch> = set.training_batches(1, 2, 64).unwrap().starting_at(20).collect();
     assert_eq!(rest, all[20..]);
-    assert_eq!(set.training_batches(1, 2, 64).starting_at(99).count(), 0);
+    assert_eq!(set.training_batches(1, 2, 64).unwrap().starting_at(99).count(), 0);
 }
 
 #[test]
@@ -289,21 +294,21 @@ fn augmentation_does_not_depend_on_the_batch() {
         digits(&DataSpec { augment: vec![Augment::Crop(2), Augment::Flip], ..DataSpec::default() });
     let image_of = |batches: Batches<'_>, sample: usize| {
         let mut found = batches.flat_map(|b| {
-            let images: Vec<Vec<f32>> = b.images.chunks(64).map(<[f32]>::to_vec).collect();
+            let images: Vec<Vec<f32>> = b.values.chunks(64).map(<[f32]>::to_vec).collect();
             b.indices.into_iter().zip(images).collect::<Vec<_>>()
         });
         found.find(|(index, _)| *index == sample).unwrap().1
     };
     for sample in [0, 700, 1436] {
-        let shuffled = image_of(set.training_batches(5, 1, 32), sample);
-        let ordered = Batches::new(&set.train, &set.preprocess, 7);
+        let shuffled = image_of(set.training_batches(5, 1, 32).unwrap(), sample);
+        let ordered = Batches::new(&set.train, &set.preprocess, 7).unwrap();
         assert_eq!(shuffled, image_of(ordered.augmented(&set.augment, 5, 1), sample));
     }
     let epochs: Vec<Vec<f32>> =
-        (0..8).map(|epoch| image_of(set.training_batches(5, epoch, 64), 3)).collect();
+        (0..8).map(|epoch| image_of(set.training_batches(5, epoch, 64).unwrap(), 3)).collect();
     assert!(epochs.iter().any(|image| *image != epochs[0]), "no epoch changed the image");
-    let plain = set.batches(&set.train, 1).next().unwrap();
-    assert_eq!(plain.images[2], f32::from(0x4b_u8) / 255.0);
+    let plain = set.batches(&set.train, 1).unwrap().next().unwrap();
+    assert_eq!(plain.values[2], f32::from(0x4b_u8) / 255.0);
 }
 
 /// The folder of real data sets; tests on them are skipped by name without it.
@@ -334,7 +339,7 @@ fn mnist_and_fashion_mnist_load() -> Result<(), Error> {
         };
         let set = DataSet::open(&spec, &places, 0)?;
         assert_eq!((set.train.len(), set.test.len(), set.classes), (60_000, 10_000, 10));
-        assert_eq!(set.shape(), [1, 28, 28]);
+        assert_eq!(set.shape().unwrap(), [1, 28, 28]);
         assert_eq!(set.train.labels.as_ref().unwrap()[..5], first);
     }
     Ok(())
@@ -348,7 +353,8 @@ proptest! {
     ) {
         let file = [start, &bytes].concat();
         if let Ok(split) = read_split(&file, Some(&file)) {
-            prop_assert_eq!(split.len() * split.image_bytes(), split.pixels.len());
+            let Samples::Images { shape, pixels } = &split.samples else { panic!("no images") };
+            prop_assert_eq!(split.len() * shape.iter().product::<usize>(), pixels.len());
         }
     }
 
@@ -358,7 +364,7 @@ proptest! {
         let file = idx_bytes(&[n, h, w], &pixels);
         let file = if zipped { gzip(&file) } else { file };
         let split = read_split(&file, None).unwrap();
-        prop_assert_eq!(split.shape, [1, h as usize, w as usize]);
-        prop_assert_eq!(split.pixels, pixels);
+        let shape = [1, h as usize, w as usize];
+        prop_assert_eq!(split.samples, Samples::Images { shape, pixels });
     }
 }

@@ -94,22 +94,25 @@ pub(super) fn without_softmax(mut graph: Graph) -> Graph {
     graph
 }
 
-/// `[c, h, w]` and classes of a graph that classifies images; an error says what it is instead.
-pub(super) fn ports(graph: &Graph) -> Result<([usize; 3], usize)> {
+/// Shape of a sample (images as `[c, h, w]`) and classes of a graph that classifies; an error says
+/// what it is instead.
+pub(super) fn ports(graph: &Graph) -> Result<(Vec<usize>, usize)> {
     let shapes = |ids: &[hipflask_runtime::graph::ValueId]| {
         ids.iter().map(|&id| graph.value(id).shape.clone()).collect::<Vec<_>>()
     };
     let (inputs, outputs) = (shapes(&graph.inputs), shapes(&graph.outputs));
     if let ([input], [output]) = (&inputs[..], &outputs[..])
-        && let (Some([h, w, c]), Some([1, classes])) = (graph.layout.image(input), output.dims())
+        && let (Some((1, sample)), Some([1, classes])) =
+            (input.split_first().map(|(&batch, sample)| (batch, sample)), output.dims())
     {
-        return Ok(([c, h, w], classes));
+        let image = graph.layout.image(input).map(|[h, w, c]| vec![c, h, w]);
+        return Ok((image.unwrap_or_else(|| sample.to_vec()), classes));
     }
     let list = |shapes: &[hipflask_runtime::Shape]| {
         shapes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     };
     let message = format!(
-        "reads {} and writes {}: a teacher reads one image and writes one row of logits",
+        "reads {} and writes {}: a teacher reads one sample and writes one row of logits",
         list(&inputs),
         list(&outputs)
     );

@@ -15,29 +15,30 @@ use super::samples::by_sample;
 use crate::fingerprint::Fingerprint;
 use crate::{Error, ErrorKind, Result};
 
-/// A classifier that reads one image `[1, c, h, w]` in f32 and writes one row of logits.
+/// A classifier that reads one sample `[1, …]` in f32 and writes one row of logits.
 pub struct OnnxTeacher {
     name: String,
     /// One sample at a time: tract was half as fast with batches of 32 (ResNet-20, one thread).
     plan: Arc<TypedRunnableModel>,
-    image: [usize; 3],
+    /// Of a sample.
+    shape: Vec<usize>,
     classes: usize,
     preprocess: Option<Preprocess>,
     fingerprint: String,
 }
 
 impl OnnxTeacher {
-    /// Loads the file at `path` for images `[c, h, w]`.
+    /// Loads the file at `path` for samples of `shape`, as `[c, h, w]`.
     ///
-    /// Its one input must be `[n, c, h, w]` with n 1 or dynamic, its one output `[n, classes]`. A
+    /// Its one input must be `[n, …]` with n 1 or dynamic, its one output `[n, classes]`. A
     /// softmax at its end is left out, so that the answers are logits. `preprocess` is how it wants
     /// bytes; `None`: as the data set says.
-    pub fn open(path: &Path, image: [usize; 3], preprocess: Option<Preprocess>) -> Result<Self> {
+    pub fn open(path: &Path, shape: &[usize], preprocess: Option<Preprocess>) -> Result<Self> {
         let at = path.display().to_string();
         let bytes = hipflask_runtime::file::open(path)?;
         let bytes: &[u8] = (*bytes).as_ref();
         let fail = |message| Error::new(ErrorKind::Teacher, &at, message);
-        let (plan, classes) = plan(bytes, image).map_err(fail)?;
+        let (plan, classes) = plan(bytes, shape).map_err(fail)?;
         let mut fingerprint = Fingerprint::new();
         fingerprint.bytes(bytes);
         let wishes = serde_json::to_vec(&preprocess).expect("plain data always serializes");
@@ -45,17 +46,17 @@ impl OnnxTeacher {
         Ok(Self {
             name: super::open::file_name(path),
             plan,
-            image,
+            shape: shape.to_vec(),
             classes,
             preprocess,
             fingerprint: fingerprint.finish(),
         })
     }
 
-    /// Fills `logits` for one `image [c, h, w]`.
-    fn answer(&self, image: &[f32], logits: &mut [f32]) -> TractResult<()> {
-        let [c, h, w] = self.image;
-        let input = tract_onnx::prelude::Tensor::from_shape(&[1, c, h, w], image)?;
+    /// Fills `logits` for one sample.
+    fn answer(&self, sample: &[f32], logits: &mut [f32]) -> TractResult<()> {
+        let shape = [&[1], &self.shape[..]].concat();
+        let input = tract_onnx::prelude::Tensor::from_shape(&shape, sample)?;
         let outputs = self.plan.run(tvec!(input.into()))?;
         let output = outputs[0].to_plain_array_view::<f32>()?;
         for (logit, &value) in logits.iter_mut().zip(output.iter()) {
@@ -67,9 +68,9 @@ impl OnnxTeacher {
 
 impl Teacher for OnnxTeacher {
     fn logits(&self, images: &Tensor) -> Result<Tensor> {
-        by_sample(&self.name, images, self.image, self.classes, |image, logits| {
+        by_sample(&self.name, images, &self.shape, self.classes, |sample, logits| {
             let failed = |e| Error::new(ErrorKind::Teacher, &self.name, format!("{e:#}"));
-            self.answer(image, logits).map_err(failed)
+            self.answer(sample, logits).map_err(failed)
         })
     }
 
@@ -90,20 +91,20 @@ impl Teacher for OnnxTeacher {
     }
 }
 
-/// The optimised network for one image, and its number of classes.
-fn plan(bytes: &[u8], image: [usize; 3]) -> Result<(Arc<TypedRunnableModel>, usize), String> {
+/// The optimised network for one sample, and its number of classes.
+fn plan(bytes: &[u8], shape: &[usize]) -> Result<(Arc<TypedRunnableModel>, usize), String> {
     let unread = |e: TractError| {
         format!("cannot be read ({e:#}); a teacher in ONNX keeps its weights in the file itself")
     };
     // Shapes that the file states for later values may carry its own batch size.
     let framework = onnx().with_ignore_output_shapes(true).with_ignore_value_info(true);
     let model = framework.model_for_read(&mut &*bytes).map_err(unread)?;
-    check_input(&model, image)?;
-    let [c, h, w] = image;
+    check_input(&model, shape)?;
+    let sample = [&[1], shape].concat();
     let typed = model
-        .with_input_fact(0, f32::fact([1, c, h, w]).into())
+        .with_input_fact(0, f32::fact(&sample).into())
         .and_then(InferenceModelExt::into_typed)
-        .map_err(|e| format!("does not fit images of {image:?}: {e:#}"))?;
+        .map_err(|e| format!("does not fit samples of {shape:?}: {e:#}"))?;
     let unfit = |e: TractError| format!("cannot be run: {e:#}");
     let typed = without_softmax(typed).map_err(unfit)?;
     let fact = typed.output_fact(0).map_err(unfit)?;
@@ -111,7 +112,7 @@ fn plan(bytes: &[u8], image: [usize; 3]) -> Result<(Arc<TypedRunnableModel>, usi
         Some(&[1, classes]) if fact.datum_type == DatumType::F32 => classes,
         _ => {
             return Err(format!(
-                "writes {fact:?} for one image: a teacher writes [1, classes] in f32"
+                "writes {fact:?} for one sample: a teacher writes [1, classes] in f32"
             ));
         }
     };
@@ -119,21 +120,21 @@ fn plan(bytes: &[u8], image: [usize; 3]) -> Result<(Arc<TypedRunnableModel>, usi
     Ok((plan, classes))
 }
 
-/// Whether what the file says of its input allows one image of `[c, h, w]` in f32.
-fn check_input(model: &InferenceModel, image: [usize; 3]) -> Result<(), String> {
-    let [c, h, w] = image;
+/// Whether what the file says of its input allows one sample of `shape` in f32.
+fn check_input(model: &InferenceModel, shape: &[usize]) -> Result<(), String> {
+    let sample = [&[1], shape].concat();
     let (inputs, outputs) = (model.inputs.len(), model.outputs.len());
     if (inputs, outputs) != (1, 1) {
         return Err(format!(
-            "has {inputs} inputs and {outputs} outputs: a teacher has one of each, image and logits"
+            "has {inputs} inputs and {outputs} outputs: a teacher has one of each, sample and logits"
         ));
     }
     let fact = model.input_fact(0).map_err(|e| format!("{e:#}"))?;
     let dims: Vec<Option<usize>> =
         fact.shape.dims().map(|d| d.concretize().and_then(|d| d.to_usize().ok())).collect();
     let fits = fact.shape.is_open()
-        || (dims.len() == 4
-            && dims.iter().zip([1, c, h, w]).all(|(dim, size)| dim.is_none_or(|dim| dim == size)));
+        || (dims.len() == sample.len()
+            && dims.iter().zip(&sample).all(|(dim, size)| dim.is_none_or(|dim| dim == *size)));
     if !fits {
         let dims: Vec<String> =
             dims.iter().map(|d| d.map_or("?".into(), |size| size.to_string())).collect();
@@ -141,10 +142,7 @@ fn check_input(model: &InferenceModel, image: [usize; 3]) -> Result<(), String> 
             None | Some("1" | "?") => "",
             _ => "; export it with batch 1 or a dynamic batch",
         };
-        return Err(format!(
-            "takes [{}], the data set gives images [1, {c}, {h}, {w}]{batch}",
-            dims.join(", ")
-        ));
+        return Err(format!("takes [{}], the data set gives {sample:?}{batch}", dims.join(", ")));
     }
     match fact.datum_type.concretize() {
         None | Some(DatumType::F32) => Ok(()),

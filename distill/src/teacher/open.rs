@@ -14,8 +14,8 @@ use crate::{Error, ErrorKind, Result};
 
 /// What the teacher is for, and what the file does not say.
 pub struct Wanted<'a> {
-    /// `[c, h, w]` of the images it will see.
-    pub image: [usize; 3],
+    /// Shape of the samples it will see: `[c, h, w]` for images.
+    pub shape: &'a [usize],
     /// Classes of the task.
     pub classes: usize,
     /// The network that bare weights belong to.
@@ -29,16 +29,17 @@ pub struct Wanted<'a> {
 /// Loads the teacher at `path`: `.onnx`, a hipflask model, or bare weights (`.safetensors`, `.pth`,
 /// `.pt`, `.th`) of the declared network.
 ///
-/// Fails with [`ErrorKind::Teacher`] when it classifies other images or other classes than wanted.
+/// Fails with [`ErrorKind::Teacher`] when it classifies other samples or other classes than wanted.
 pub fn open(path: &Path, wanted: &Wanted<'_>) -> Result<Box<dyn Teacher>> {
     let at = path.display().to_string();
     let refuse = |message: String| Error::new(ErrorKind::Teacher, &at, message);
     if let Some(preprocess) = &wanted.preprocess {
-        preprocess.check(wanted.image[0])?;
+        let sample = [&[1], wanted.shape].concat();
+        preprocess.check(Layout::Nchw, &sample)?;
     }
     let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
     let teacher = match extension.to_str() {
-        Some("onnx") => Box::new(OnnxTeacher::open(path, wanted.image, wanted.preprocess.clone())?),
+        Some("onnx") => Box::new(OnnxTeacher::open(path, wanted.shape, wanted.preprocess.clone())?),
         Some("safetensors") => {
             let bytes = hipflask_runtime::file::open(path)?;
             if has_graph((*bytes).as_ref()) {
@@ -69,7 +70,7 @@ pub(super) fn file_name(path: &Path) -> String {
 }
 
 fn of_model(path: &Path, mut file: ModelFile, wanted: &Wanted<'_>) -> Result<Box<dyn Teacher>> {
-    check_image(path, &file.graph, wanted)?;
+    check_shape(path, &file.graph, wanted)?;
     if let Some(preprocess) = &wanted.preprocess {
         file.preprocess = Some(preprocess.clone());
     }
@@ -88,19 +89,19 @@ fn of_weights(path: &Path, wanted: &Wanted<'_>) -> Result<Box<dyn Teacher>> {
                        \"resnet20\"`, in the recipe's [teacher]";
         return Err(Error::new(ErrorKind::Teacher, path.display().to_string(), message));
     };
-    check_image(path, declared, wanted)?;
+    check_shape(path, declared, wanted)?;
     let graph = load_weights(path, declared)?;
     let (name, preprocess) = (file_name(path), wanted.preprocess.clone());
     Ok(Box::new(NetworkTeacher::new(name, &graph, preprocess, wanted.device)?))
 }
 
-fn check_image(path: &Path, graph: &Graph, wanted: &Wanted<'_>) -> Result<()> {
+fn check_shape(path: &Path, graph: &Graph, wanted: &Wanted<'_>) -> Result<()> {
     let refuse = |message| Error::new(ErrorKind::Teacher, path.display().to_string(), message);
-    let (image, _) = ports(graph).map_err(|e| refuse(e.to_string()))?;
-    if image != wanted.image {
-        let given = wanted.image;
+    let (shape, _) = ports(graph).map_err(|e| refuse(e.to_string()))?;
+    if shape != wanted.shape {
+        let given = wanted.shape;
         return Err(refuse(format!(
-            "takes images {image:?}, the data set gives {given:?} [c, h, w]"
+            "takes samples {shape:?}, the data set gives {given:?} (an image is [c, h, w])"
         )));
     }
     Ok(())

@@ -17,7 +17,8 @@ use crate::Result;
 pub struct SessionTeacher {
     name: String,
     model: Model,
-    image: [usize; 3],
+    /// Of a sample; `[c, h, w]` for images.
+    shape: Vec<usize>,
     classes: usize,
     /// How the ports stand for real numbers, where they are int8.
     input: Option<QuantParams>,
@@ -32,12 +33,12 @@ impl SessionTeacher {
     pub fn new(name: impl Into<String>, mut file: ModelFile) -> Result<Self> {
         file.graph = without_softmax(file.graph);
         let fingerprint = fingerprint(&file.graph, file.preprocess.as_ref());
-        let (image, classes) = ports(&file.graph)?;
+        let (shape, classes) = ports(&file.graph)?;
         let quant = |id| file.graph.value(id).quant;
         let (input, output) = (quant(file.graph.inputs[0]), quant(file.graph.outputs[0]));
         let model = Model::new(file)?;
         let idle = Mutex::new(vec![Session::new(&model, &Options::default())?]);
-        Ok(Self { name: name.into(), model, image, classes, input, output, idle, fingerprint })
+        Ok(Self { name: name.into(), model, shape, classes, input, output, idle, fingerprint })
     }
 
     fn idle_session(&self) -> Result<Session> {
@@ -45,16 +46,20 @@ impl SessionTeacher {
         idle.map_or_else(|| Ok(Session::new(&self.model, &Options::default())?), Ok)
     }
 
-    /// Fills `logits` for one `image [c, h, w]`.
-    fn answer(&self, session: &mut Session, image: &[f32], logits: &mut [f32]) -> Result<()> {
-        let [channels, ..] = self.image;
-        let plane = image.len() / channels.max(1);
-        let pixels = (0..plane).flat_map(|p| image.iter().skip(p).step_by(plane));
+    /// Fills `logits` for one sample.
+    fn answer(&self, session: &mut Session, sample: &[f32], logits: &mut [f32]) -> Result<()> {
+        // The device has an image's channels innermost.
+        let plane = match self.shape[..] {
+            [_, h, w] => h * w,
+            _ => 1,
+        };
+        let channels = sample.len() / plane.max(1);
+        let values = (0..plane).flat_map(|p| sample.iter().skip(p).step_by(plane).take(channels));
         match self.input {
-            None => session.run(&[View::F32(&pixels.copied().collect::<Vec<_>>())])?,
+            None => session.run(&[View::F32(&values.copied().collect::<Vec<_>>())])?,
             Some(quant) => {
-                let pixels: Vec<i8> = pixels.map(|&x| quant.quantize(x)).collect();
-                session.run(&[View::I8(&pixels)])?;
+                let values: Vec<i8> = values.map(|&x| quant.quantize(x)).collect();
+                session.run(&[View::I8(&values)])?;
             }
         }
         match (session.output(0), self.output) {
@@ -72,9 +77,9 @@ impl SessionTeacher {
 
 impl Teacher for SessionTeacher {
     fn logits(&self, images: &Tensor) -> Result<Tensor> {
-        by_sample(&self.name, images, self.image, self.classes, |image, logits| {
+        by_sample(&self.name, images, &self.shape, self.classes, |sample, logits| {
             let mut session = self.idle_session()?;
-            self.answer(&mut session, image, logits)?;
+            self.answer(&mut session, sample, logits)?;
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(session);
             Ok(())
         })

@@ -8,6 +8,7 @@ use candle_core::{Device, Tensor};
 use hipflask_quantize::{Calibrator, Method, prepare, to_f16, to_int8};
 use hipflask_runtime::format::{Card, ModelFile};
 use hipflask_runtime::graph::{Activation, Graph, GraphBuilder, Layout, Op};
+use hipflask_runtime::input::ImagePreprocess;
 use hipflask_runtime::{Model, Options, Session, Tensor as Weights};
 
 use super::*;
@@ -65,7 +66,7 @@ fn int8() -> Graph {
 const STANDARD: [f32; 2] = [-1.0, 1.0];
 
 fn preprocess(range: [f32; 2]) -> Preprocess {
-    Preprocess { range, ..Preprocess::default() }
+    Preprocess::Image(ImagePreprocess { range, ..ImagePreprocess::default() })
 }
 
 /// A folder with the file `name`.
@@ -83,7 +84,7 @@ fn model_file(graph: Graph) -> Vec<u8> {
 
 fn wanted() -> Wanted<'static> {
     let device = &Device::Cpu;
-    Wanted { image: [2, 4, 3], classes: 3, declared: None, preprocess: None, device }
+    Wanted { shape: &[2, 4, 3], classes: 3, declared: None, preprocess: None, device }
 }
 
 fn opened(name: &str, bytes: &[u8], wanted: &Wanted<'_>) -> crate::Result<Box<dyn Teacher>> {
@@ -214,10 +215,10 @@ fn the_fingerprint_follows_weights_structure_and_preprocessing() {
 #[test]
 fn other_images_and_classes_are_refused_with_both_sides() {
     let bytes = model_file(network(false));
-    let error = error_of("t.safetensors", &bytes, &Wanted { image: [1, 8, 8], ..wanted() });
+    let error = error_of("t.safetensors", &bytes, &Wanted { shape: &[1, 8, 8], ..wanted() });
     assert_eq!(error.kind(), ErrorKind::Teacher);
     assert!(
-        error.to_string().contains("images [2, 4, 3], the data set gives [1, 8, 8]"),
+        error.to_string().contains("samples [2, 4, 3], the data set gives [1, 8, 8]"),
         "{error}"
     );
     let error = error_of("t.safetensors", &bytes, &Wanted { classes: 10, ..wanted() });
@@ -225,7 +226,8 @@ fn other_images_and_classes_are_refused_with_both_sides() {
     assert!(error.to_string().contains("3 classes apart, the data set has 10"), "{error}");
     let error = error_of("teacher.h5", &bytes, &wanted());
     assert!(error.to_string().contains(".onnx, .safetensors, .pth, .pt or .th"), "{error}");
-    let std = Preprocess { std: vec![0.0], ..Preprocess::default() };
+    let std = ImagePreprocess { std: vec![0.0], ..ImagePreprocess::default() };
+    let std = Preprocess::Image(std);
     let wanted = Wanted { preprocess: Some(std), ..wanted() };
     assert!(opened("t.safetensors", &bytes, &wanted).is_err());
 }
@@ -283,7 +285,7 @@ fn onnx_file(opset: u8, batch: Option<u8>, softmax: bool) -> Vec<u8> {
 }
 
 fn onnx_wanted() -> Wanted<'static> {
-    Wanted { image: [2, 1, 1], ..wanted() }
+    Wanted { shape: &[2, 1, 1], ..wanted() }
 }
 
 #[test]
@@ -308,7 +310,7 @@ fn onnx_gives_logits_with_any_batch_dimension_and_with_a_softmax() {
 fn onnx_that_does_not_fit_is_refused_with_both_sides() {
     let file = onnx_file(13, None, false);
     for (bytes, wanted, words) in [
-        (file.clone(), wanted(), "takes [?, 2, 1, 1], the data set gives images [1, 2, 4, 3]"),
+        (file.clone(), wanted(), "takes [?, 2, 1, 1], the data set gives [1, 2, 4, 3]"),
         (onnx_file(13, Some(4), false), onnx_wanted(), "export it with batch 1 or a dynamic batch"),
         (
             file.clone(),
@@ -333,7 +335,7 @@ fn gunzip(path: &Path) -> Vec<u8> {
 
 /// How many of `samples` (label, pixels) the teacher recognises.
 fn recognised(teacher: &dyn Teacher, samples: &[(u8, &[u8])], image: [usize; 3]) -> usize {
-    let preprocess = teacher.preprocess().unwrap();
+    let preprocess = teacher.preprocess().unwrap().image("teacher").unwrap();
     let tables: Vec<[f32; 256]> = (0..image[0]).map(|c| preprocess.table(c)).collect();
     let plane = image[1] * image[2];
     let pixels = samples.iter().flat_map(|(_, pixels)| {
@@ -351,13 +353,13 @@ fn resnet20_in_onnx_scores_as_in_pytorch() {
     let Some(data) = data("resnet20_in_onnx_scores_as_in_pytorch") else { return };
     let records = gunzip(&data.join("cifar10-subset/test-761.bin.gz"));
     let samples: Vec<(u8, &[u8])> = records.chunks(3073).map(|r| (r[0], &r[1..])).collect();
-    let preprocess = Preprocess {
+    let preprocess = Preprocess::Image(ImagePreprocess {
         range: [0.0, 1.0],
         mean: vec![0.485, 0.456, 0.406],
         std: vec![0.229, 0.224, 0.225],
-    };
+    });
     let image = [3, 32, 32];
-    let wanted = Wanted { image, classes: 10, preprocess: Some(preprocess), ..wanted() };
+    let wanted = Wanted { shape: &image, classes: 10, preprocess: Some(preprocess), ..wanted() };
     let teacher = open(&data.join("models/cifar10-resnet20-opset13.onnx"), &wanted).unwrap();
     // PyTorch's own score of the checkpoint on these images: 698 of 761.
     assert_eq!(recognised(&*teacher, &samples, image), 698);
@@ -368,11 +370,11 @@ fn resnets_of_pytorch_checkpoints_score_as_in_pytorch() {
     let Some(data) = data("resnets_of_pytorch_checkpoints_score_as_in_pytorch") else { return };
     let records = gunzip(&data.join("cifar10-subset/test-761.bin.gz"));
     let samples: Vec<(u8, &[u8])> = records.chunks(3073).map(|r| (r[0], &r[1..])).collect();
-    let preprocess = Preprocess {
+    let preprocess = Preprocess::Image(ImagePreprocess {
         range: [0.0, 1.0],
         mean: vec![0.485, 0.456, 0.406],
         std: vec![0.229, 0.224, 0.225],
-    };
+    });
     let image = [3, 32, 32];
     // PyTorch's own scores of these checkpoints on these images.
     for (network, file, right) in
@@ -381,7 +383,8 @@ fn resnets_of_pytorch_checkpoints_score_as_in_pytorch() {
         let spec = NetworkSpec { network: Some(network.into()), ..NetworkSpec::default() };
         let graph = spec.build(&image, 10, 1).unwrap();
         let preprocess = Some(preprocess.clone());
-        let wanted = Wanted { image, classes: 10, preprocess, declared: Some(&graph), ..wanted() };
+        let wanted =
+            Wanted { shape: &image, classes: 10, preprocess, declared: Some(&graph), ..wanted() };
         let teacher = open(&data.join(format!("models/cifar10-{file}.th")), &wanted).unwrap();
         let found: usize = samples.chunks(100).map(|part| recognised(&*teacher, part, image)).sum();
         assert_eq!(found, right, "{network}");
@@ -397,7 +400,7 @@ fn the_mnist_network_of_cntk_scores_as_measured() {
         labels[8..].iter().copied().zip(images[16..].chunks(784)).collect();
     let image = [1, 28, 28];
     let wishes = Some(preprocess([0.0, 255.0]));
-    let wanted = Wanted { image, classes: 10, preprocess: wishes, ..wanted() };
+    let wanted = Wanted { shape: &image, classes: 10, preprocess: wishes, ..wanted() };
     let teacher = open(&data.join("models/mnist-cnn-cntk-opset7.onnx"), &wanted).unwrap();
     // 98.91 %, as measured with another runtime on all 10,000.
     assert_eq!(recognised(&*teacher, &samples, image), 9891);

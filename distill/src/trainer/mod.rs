@@ -93,13 +93,13 @@ fn check(training: &Training<'_>) -> Result<()> {
         let message = "the data has no training samples: name files in data.train";
         return fail(ErrorKind::Data, message.into());
     }
-    let [c, h, w] = data.shape();
+    let sample = [vec![1], data.shape()?].concat();
     let input = graph.inputs.first().map(|&id| &graph.value(id).shape);
-    if input.is_none_or(|shape| shape[..] != [1, c, h, w]) {
+    if input.is_none_or(|shape| shape[..] != sample) {
         let shape = input.map_or("nothing".into(), ToString::to_string);
         let message = format!(
-            "network {:?} takes {shape}, the data's images are [1, {c}, {h}, {w}] (channels, height, \
-             width): declare a network for this data, or resize the data with data.resize",
+            "network {:?} takes {shape}, the data gives {sample:?} (an image is channels, height, \
+             width): declare a network for this data, or resize images with data.resize",
             graph.name
         );
         return fail(ErrorKind::Shape, message);

@@ -74,7 +74,7 @@ impl<'a> Run<'a> {
         let per_epoch = self.stepper.steps_per_epoch;
         monitor.epoch_started(epoch + 1, spec.epochs, per_epoch, self.progress.steps);
         let batches = data
-            .training_batches(seed, epoch as u64, spec.batch_size)
+            .training_batches(seed, epoch as u64, spec.batch_size)?
             .starting_at(self.progress.steps)
             .take(per_epoch - self.progress.steps);
         let every = files.every.unwrap_or(CHECKPOINT_EVERY);

@@ -69,7 +69,7 @@ impl<'a> Stepper<'a> {
     /// Learns from batch `step` of epoch `epoch`, both from 0.
     pub(super) fn step(&mut self, batch: &Batch, epoch: usize, step: usize) -> Result<StepResult> {
         let Training { device, spec, .. } = *self.training;
-        let images = Tensor::from_vec(batch.images.clone(), &batch.shape, device)?;
+        let images = Tensor::from_vec(batch.values.clone(), &batch.shape[..], device)?;
         let targets = self.targets.as_ref();
         let teacher = targets.map(|t| t.logits(batch, &images, device)).transpose()?;
         let labels = batch.labels.as_ref();

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use candle_core::Tensor;
 use hipflask_runtime::Tensor as Weights;
 use hipflask_runtime::graph::{Activation, GraphBuilder, Layout, Op};
-use hipflask_runtime::input::Preprocess;
+use hipflask_runtime::input::{ImagePreprocess, Preprocess};
 
 use super::*;
-use crate::data::{Augment, DataSpec, Places, Split};
+use crate::data::{Augment, DataSpec, Places};
 use crate::evaluate::{accuracy, network_logits};
 use crate::interpreter::Mode;
 use crate::loss::{LossSpec, TemperatureSchedule};
@@ -325,12 +325,13 @@ fn a_teacher_with_its_own_standardisation_gets_it() {
     // With the student's pixels at half the scale, a teacher that is told so answers the same.
     let data = digits(&[Augment::Crop(1)], 100);
     let mut halved = data.clone();
-    halved.preprocess.std = vec![2.0];
+    halved.preprocess =
+        Preprocess::Image(ImagePreprocess { std: vec![2.0], ..ImagePreprocess::default() });
     let targets = |data: &DataSet, preprocess: Option<Preprocess>| {
         let mut teacher = Mortal::new(usize::MAX);
         teacher.preprocess = preprocess;
-        let batch = data.training_batches(1, 0, 50).next().unwrap();
-        let images = Tensor::from_slice(&batch.images, &batch.shape, &Device::Cpu).unwrap();
+        let batch = data.training_batches(1, 0, 50).unwrap().next().unwrap();
+        let images = Tensor::from_slice(&batch.values, &batch.shape[..], &Device::Cpu).unwrap();
         let targets = crate::soft_targets::SoftTargets::new(&teacher, data);
         targets.logits(&batch, &images, &Device::Cpu).unwrap().to_vec2::<f32>().unwrap()
     };
@@ -345,7 +346,7 @@ fn what_does_not_fit_together_is_refused_before_training() {
     let resized = DataSpec { resize: Some([28, 28]), ..DataSpec::default() };
     let resized = DataSet::open(&resized, &Places::default(), 0).unwrap();
     let mut empty = data.clone();
-    empty.train = Split::empty([1, 8, 8]);
+    empty.train = data.train.none();
     let mut unheld = data.clone();
     unheld.validation = None;
     let mut more = data.clone();
@@ -354,7 +355,7 @@ fn what_does_not_fit_together_is_refused_before_training() {
     let (no_epochs, no_batch) =
         (TrainSpec { epochs: 0, ..ok() }, TrainSpec { batch_size: 0, ..ok() });
     for (data, spec, words) in [
-        (&resized, ok(), "images are [1, 1, 28, 28]"),
+        (&resized, ok(), "the data gives [1, 1, 28, 28]"),
         (&empty, ok(), "data.train"),
         (&more, ok(), "tells 10 classes apart, the data has 11"),
         (&data, no_epochs, "epochs"),

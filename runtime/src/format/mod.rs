@@ -136,13 +136,8 @@ impl ModelFile {
             tensors,
         };
         graph.check(limits)?;
-        if let Some(preprocess) = &header.preprocess {
-            let channels = graph
-                .inputs
-                .first()
-                .and_then(|&id| graph.layout.image(&graph.value(id).shape))
-                .map_or(1, |[_, _, c]| c);
-            preprocess.check(channels)?;
+        if let (Some(preprocess), Some(&input)) = (&header.preprocess, graph.inputs.first()) {
+            preprocess.check(graph.layout, &graph.value(input).shape)?;
         }
         Ok(Self { graph, preprocess: header.preprocess, card: header.card })
     }

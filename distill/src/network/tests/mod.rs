@@ -424,3 +424,34 @@ fn a_wrong_spec_is_refused_by_its_key() {
     let error = named("lenet").build(&[1, 3, 3], 10, 1).unwrap_err();
     assert!(error.to_string().starts_with("lenet: pool2: the window spans 2"), "{error}");
 }
+
+#[test]
+fn vectors_go_through_linear_networks_on_the_desk_and_on_the_device() {
+    let by_layers = layered(&["linear 8", "bn", "relu"]);
+    for spec in [NetworkSpec { hidden: Some(vec![8]), ..named("mlp") }, by_layers] {
+        let graph = spec.build(&[5], 3, 1).unwrap();
+        assert_eq!(graph.value(graph.inputs[0]).shape[..], [1, 5]);
+        let samples = [[0.5, -1.0, 2.0, 0.0, 1.0], [1.0, 1.0, -1.0, -0.25, 3.0]];
+        let network = Network::new(&graph, &Device::Cpu).unwrap();
+        let x = Tensor::from_slice(&samples.concat(), (2, 5), &Device::Cpu).unwrap();
+        let logits = network.forward(&x, Mode::Evaluate).unwrap().to_vec2::<f32>().unwrap();
+        let prepared = hipflask_quantize::prepare(&graph).unwrap();
+        let mut calibrator =
+            hipflask_quantize::Calibrator::new(&prepared, hipflask_quantize::Method::MinMax)
+                .unwrap();
+        for sample in &samples {
+            calibrator.observe(sample).unwrap();
+        }
+        let int8 = hipflask_quantize::to_int8(&prepared, &calibrator.finish().unwrap()).unwrap();
+        // Sums of 8 products in another order, and 8 bits for values below 4.
+        for (graph, tolerance) in [(graph, 1e-5), (int8, 0.1)] {
+            let model = Model::from_graph(graph).unwrap();
+            let mut session = Session::new(&model, &Options::default()).unwrap();
+            for (sample, expected) in samples.iter().zip(&logits) {
+                let found = session.predict(sample).unwrap();
+                let close = found.iter().zip(expected).all(|(a, b)| (a - b).abs() < tolerance);
+                assert!(close, "{found:?} for {expected:?}");
+            }
+        }
+    }
+}

@@ -40,11 +40,12 @@ pub(crate) fn run(
         let what = "says nothing of its preprocessing, so bytes cannot become its input";
         Error::new(ErrorKind::Input, path, what)
     })?;
+    let rule = preprocess.image(path)?;
     let mut input = Vec::new();
     for &file in files {
         let bytes = hipflask_runtime::file::open(Path::new(file))?;
         let pixels = image::decode((*bytes).as_ref(), size).map_err(|e| e.in_file(file))?;
-        preprocess.apply_nhwc(pixels, size[2], &mut input);
+        rule.apply_nhwc(pixels, size[2], &mut input);
         let scores = session.predict(&input)?;
         let mut order: Vec<usize> = (0..scores.len()).collect();
         order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));

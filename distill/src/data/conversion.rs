@@ -1,0 +1,160 @@
+//! From raw samples to the network's input, by the rule that travels with the model.
+
+use hipflask_runtime::input::{ColumnRule, Preprocess, TablePreprocess};
+
+use super::Samples;
+use super::rows::{Fields, Rows};
+use crate::{Error, ErrorKind, Result};
+
+/// Turns raw samples of one kind and size into the network's input.
+pub struct Conversion {
+    shape: Vec<usize>,
+    rule: Rule,
+}
+
+enum Rule {
+    /// The values of all bytes, one table a channel.
+    Bytes(Vec<[f32; 256]>),
+    /// Mean and deviation, one pair a channel.
+    Standard(Vec<[f32; 2]>),
+    /// What is done with which column of the rows.
+    Columns(Vec<ColumnStep>),
+}
+
+/// One column that the network reads.
+struct ColumnStep {
+    /// Its place in the rows.
+    column: usize,
+    rule: ColumnRule,
+    /// For a column of texts: what each text is.
+    texts: Vec<Meaning>,
+}
+
+/// What a text stands for under a rule.
+#[derive(Clone, Copy)]
+enum Meaning {
+    /// A number, NaN where it is missing.
+    Number(f32),
+    /// A place in the rule's list; `None` where it is not in it.
+    Index(Option<usize>),
+}
+
+impl Conversion {
+    /// The conversion of `samples` (their kind, size and columns) by `preprocess`.
+    pub fn new(samples: &Samples, preprocess: &Preprocess) -> Result<Self> {
+        match (samples, preprocess) {
+            (Samples::Images { shape, .. }, Preprocess::Image(rule)) => {
+                rule.check(shape[0]).map_err(|e| refused(e.message()))?;
+                let tables = (0..shape[0]).map(|c| rule.table(c)).collect();
+                Ok(Self { shape: shape.to_vec(), rule: Rule::Bytes(tables) })
+            }
+            (Samples::Values { shape, .. }, Preprocess::Values(rule)) => {
+                let channels = shape.first().copied().unwrap_or(1);
+                rule.check(channels).map_err(|e| refused(e.message()))?;
+                let pick = |values: &[f32], c: usize| *values.get(c).unwrap_or(&values[0]);
+                let pairs = (0..channels).map(|c| [pick(&rule.mean, c), pick(&rule.std, c)]);
+                Ok(Self { shape: shape.clone(), rule: Rule::Standard(pairs.collect()) })
+            }
+            (Samples::Rows(rows), Preprocess::Table(table)) => Self::of_rows(rows, table),
+            _ => Err(refused(format!(
+                "the data are {}, the preprocessing is for {}: give the data that the model was \
+                 trained for",
+                samples.describe(),
+                preprocess.reads()
+            ))),
+        }
+    }
+
+    fn of_rows(rows: &Rows, table: &TablePreprocess) -> Result<Self> {
+        let steps = table.columns.iter().map(|wanted| {
+            let found = rows.columns().iter().position(|column| column.name == wanted.name);
+            let column = found.ok_or_else(|| {
+                refused(format!("the model reads column {:?}, the data have none", wanted.name))
+            })?;
+            let texts = match &rows.columns()[column].fields {
+                Fields::Numbers(_) => match wanted.rule {
+                    ColumnRule::Number { .. } => Vec::new(),
+                    _ => {
+                        return Err(refused(format!(
+                            "column {:?} holds numbers, the model reads categories there: name it \
+                             in data.categorical",
+                            wanted.name
+                        )));
+                    }
+                },
+                Fields::Texts { values, .. } => match &wanted.rule {
+                    ColumnRule::Number { .. } => Fields::numbers_in(values)
+                        .map_err(|e| refused(format!("column {:?}: {e}", wanted.name)))?
+                        .into_iter()
+                        .map(Meaning::Number)
+                        .collect(),
+                    rule => values.iter().map(|text| Meaning::Index(rule.index(text))).collect(),
+                },
+            };
+            Ok(ColumnStep { column, rule: wanted.rule.clone(), texts })
+        });
+        let steps = steps.collect::<Result<_>>()?;
+        Ok(Self { shape: vec![table.width()], rule: Rule::Columns(steps) })
+    }
+
+    /// The network's input for one sample: `[c, h, w]`, or `[features]`.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Appends the input that sample `index` of `samples` becomes.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such sample, or samples of another kind.
+    pub fn append(&self, samples: &Samples, index: usize, output: &mut Vec<f32>) {
+        let channels = self.shape.first().copied().unwrap_or(1).max(1);
+        let size: usize = self.shape.iter().product();
+        let plane = (size / channels).max(1);
+        match (&self.rule, samples) {
+            (Rule::Bytes(tables), Samples::Images { pixels, .. }) => {
+                let image = &pixels[index * size..(index + 1) * size];
+                for (bytes, table) in image.chunks_exact(plane).zip(tables) {
+                    output.extend(bytes.iter().map(|&byte| table[usize::from(byte)]));
+                }
+            }
+            (Rule::Standard(pairs), Samples::Values { values, .. }) => {
+                let sample = &values[index * size..(index + 1) * size];
+                for (channel, [mean, std]) in sample.chunks_exact(plane).zip(pairs) {
+                    output.extend(channel.iter().map(|x| (x - mean) / std));
+                }
+            }
+            (Rule::Columns(steps), Samples::Rows(rows)) => {
+                for step in steps {
+                    step.append(&rows.columns()[step.column].fields, index, output);
+                }
+            }
+            _ => panic!("a conversion is made for the kind of samples it is used on"),
+        }
+    }
+
+    /// The inputs of all `samples`, one after another.
+    pub fn all(&self, samples: &Samples) -> Vec<f32> {
+        let n = samples.len();
+        let mut output = Vec::with_capacity(n * self.shape.iter().product::<usize>());
+        (0..n).for_each(|index| self.append(samples, index, &mut output));
+        output
+    }
+}
+
+impl ColumnStep {
+    fn append(&self, fields: &Fields, row: usize, output: &mut Vec<f32>) {
+        let meaning = match fields {
+            Fields::Numbers(numbers) => Meaning::Number(numbers[row]),
+            Fields::Texts { codes, .. } => self.texts[codes[row] as usize],
+        };
+        match meaning {
+            Meaning::Number(x) => self.rule.append_number((!x.is_nan()).then_some(x), output),
+            Meaning::Index(index) => self.rule.append_index(index, output),
+        }
+    }
+}
+
+fn refused(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Data, "data", message)
+}
