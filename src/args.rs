@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
+use hipflask_distill::network::SizeBudget;
 use hipflask_quantize::Method;
 
 use crate::recipe::Format;
@@ -110,6 +111,10 @@ pub struct ShipArgs {
     /// Flags of the run.
     #[command(flatten)]
     pub run: RunArgs,
+    /// Largest student: bytes of its int8 file or parameters, as 100KiB or "12k params"; the widest
+    /// that fits is taken instead of the recipe's width
+    #[arg(long, value_name = "SIZE")]
+    pub size_budget: Option<SizeBudget>,
     /// Repeat with N seeds, counted from the first, and report mean and deviation
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100))]
     pub seeds: Option<u64>,
@@ -150,6 +155,10 @@ pub struct DistillArgs {
     /// Flags of the run.
     #[command(flatten)]
     pub run: RunArgs,
+    /// Largest student: bytes of its int8 file or parameters, as 100KiB or "12k params"; the widest
+    /// that fits is taken instead of the recipe's width
+    #[arg(long, value_name = "SIZE")]
+    pub size_budget: Option<SizeBudget>,
 }
 
 /// `quantize`

@@ -12,7 +12,7 @@ use crate::{lut, scheme};
 /// The int8 graph of a graph from [`prepare`](crate::prepare) with its calibration.
 ///
 /// Convolutions, linear layers, pools, additions, joins and activations run in int8. Softmax and a
-/// batch norm that could not be folded stay in f32, with conversions around them. Inputs and
+/// batch norm of a vector that could not be folded stay in f32, with conversions around them. Inputs and
 /// outputs of the network stay f32.
 pub fn to_int8(graph: &Graph, calibration: &Calibration) -> Result<Graph> {
     if calibration.ranges.len() != graph.values.len() {

@@ -7,7 +7,8 @@ use crate::error::Result;
 
 /// The graph as it is quantized: the device's layout, batch norms folded, simplified.
 ///
-/// A batch norm that does not directly follow a convolution or linear layer stays as it is.
+/// A batch norm of an image that does not directly follow a convolution becomes a depthwise one of
+/// its own, which runs in int8 as well; one of a vector stays as it is.
 pub fn prepare(graph: &Graph) -> Result<Graph> {
     let mut graph = graph.clone().into_nhwc()?;
     let uses = graph.use_counts();
@@ -23,10 +24,35 @@ pub fn prepare(graph: &Graph) -> Result<Graph> {
             producer.output = node.output;
             continue;
         }
+        let node = match node.op {
+            Op::BatchNorm { eps } if graph.value(node.output).shape.len() == 4 => {
+                as_depthwise(&mut graph, node, eps)?
+            }
+            _ => node,
+        };
         nodes.push(node);
     }
     graph.nodes = nodes;
     Ok(graph.compacted().simplified())
+}
+
+/// Windows of one pixel, with weights `γ/σ` and biases `β - μ · γ/σ`, in f64.
+fn as_depthwise(graph: &mut Graph, norm: Node, eps: f32) -> RuntimeResult<Node> {
+    let read = |role: &str| graph.f32s(&norm, role);
+    let (gamma, beta) = (read("weight")?, read("bias")?);
+    let (mean, variance) = (read("running_mean")?, read("running_var")?);
+    let (mut weight, mut bias) = (Vec::new(), Vec::new());
+    for c in 0..gamma.len() {
+        let gain = f64::from(gamma[c]) / (f64::from(variance[c]) + f64::from(eps)).sqrt();
+        weight.push(gain as f32);
+        bias.push((f64::from(beta[c]) - f64::from(mean[c]) * gain) as f32);
+    }
+    let groups = weight.len();
+    let weight = Tensor::from_f32([groups, 1, 1, 1], &weight);
+    graph.tensors.insert(norm.tensor_name("weight"), weight);
+    graph.tensors.insert(norm.tensor_name("bias"), Tensor::from_f32([groups], &bias));
+    let op = Op::Conv2d { stride: [1; 2], padding: [0; 4], dilation: [1; 2], groups };
+    Ok(Node { op, ..norm })
 }
 
 /// `w' = w · γ/σ`, `b' = (b - μ) · γ/σ + β` with `σ = sqrt(var + eps)`, in f64.

@@ -119,6 +119,65 @@ fn folding_batch_norm_changes_nothing_but_rounding() {
 }
 
 #[test]
+fn a_batch_norm_before_its_convolution_runs_in_int8_too() {
+    let mut n = Numbers(3);
+    let mut b = GraphBuilder::new("pre-activation", Layout::Nchw);
+    let x = b.input("input", [1, 5, 8, 9]);
+    let y = norm(&mut b, &mut n, "bn", x, 5);
+    let y = act(&mut b, "relu", y, Activation::Relu);
+    let w = [("weight", n.tensor(&[6, 5, 3, 3], 0.4))];
+    let y = b.node("conv", conv(1, 1, 1), &[y], w).unwrap();
+    let y = b.node("pool", Op::GlobalAvgPool, &[y], []).unwrap();
+    let y = b.node("flatten", Op::Flatten, &[y], []).unwrap();
+    let graph = b.finish(&[y]).unwrap();
+    let samples = inputs(40, 360);
+    let wanted = outputs(&graph, Isa::Scalar, &samples);
+    let prepared = prepare(&graph).unwrap();
+    let error = relative_error(&outputs(&prepared, Isa::Scalar, &samples), &wanted);
+    assert!(error < 1e-5, "{error}");
+    let quantized = int8(&graph, Method::MinMax, &samples);
+    let names: Vec<&str> = quantized.nodes.iter().map(|n| n.name.as_str()).collect();
+    assert_eq!(names, ["input.quantize", "bn", "conv", "pool", "flatten", "flatten.dequantize"]);
+    let error = relative_error(&outputs(&quantized, Isa::Scalar, &samples), &wanted);
+    assert!(error < 0.03, "{error}");
+}
+
+#[test]
+fn squeeze_excite_splits_and_shuffles_are_close_to_float() {
+    let mut n = Numbers(5);
+    let mut b = GraphBuilder::new("channels", Layout::Nchw);
+    let x = b.input("input", [1, 3, 12, 10]);
+    let w = [("weight", n.tensor(&[8, 3, 3, 3], 0.4))];
+    let x = b.node("conv", conv(1, 1, 1), &[x], w).unwrap();
+    let x = act(&mut b, "relu", x, Activation::Relu);
+    let mean = b.node("squeeze", Op::GlobalAvgPool, &[x], []).unwrap();
+    let w = [("weight", n.tensor(&[8, 8, 1, 1], 1.0))];
+    let gate = b.node("excite", conv(1, 0, 1), &[mean], w).unwrap();
+    let gate = act(&mut b, "gate", gate, Activation::HardSigmoid);
+    let x = b.node("mul", Op::Mul, &[x, gate], []).unwrap();
+    let left = b.node("left", Op::Slice { axis: 1, start: 0, end: 4 }, &[x], []).unwrap();
+    let right = b.node("right", Op::Slice { axis: 1, start: 4, end: 8 }, &[x], []).unwrap();
+    let w = [("weight", n.tensor(&[4, 4, 1, 1], 0.6))];
+    let right = b.node("branch", conv(1, 0, 1), &[right], w).unwrap();
+    let x = b.node("concat", Op::Concat { axis: 1 }, &[left, right], []).unwrap();
+    let x = b.node("shuffle", Op::ChannelShuffle { groups: 2 }, &[x], []).unwrap();
+    let x = b.node("pad", Op::PadChannels { before: 1, after: 2 }, &[x], []).unwrap();
+    let w = [("weight", n.tensor(&[5, 11, 3, 3], 0.3))];
+    let x = b.node("last", conv(2, 1, 1), &[x], w).unwrap();
+    let x = b.node("pool", Op::GlobalAvgPool, &[x], []).unwrap();
+    let out = b.node("flatten", Op::Flatten, &[x], []).unwrap();
+    let graph = b.finish(&[out]).unwrap();
+    let samples = inputs(60, 360);
+    let quantized = int8(&graph, Method::MinMax, &samples);
+    let error = relative_error(
+        &outputs(&quantized, Isa::Scalar, &samples),
+        &outputs(&graph, Isa::Scalar, &samples),
+    );
+    // Eight int8 layers, as above.
+    assert!(error < 0.05, "{error}");
+}
+
+#[test]
 fn int8_is_close_to_float_with_every_method_and_f16_closer() {
     let graph = network();
     let samples = inputs(200, 360);

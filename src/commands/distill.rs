@@ -26,10 +26,11 @@ struct Document {
 /// Runs the command.
 pub fn run(args: &DistillArgs, common: &Common, out: &mut dyn Write) -> Result<Outcome> {
     let mut run = Run::new(Some(&args.recipe), &args.run, Progress::new(common))?;
+    run.recipe.set_size_budget(args.size_budget);
     run.recipe.require_student()?;
     let _lock = FolderLock::take(run.folder.root())?;
     let data = run.data(None)?;
-    student::initial(&run, &data)?;
+    student::check(&run, &data)?;
     let trained = run.folder.teacher();
     // Its file may be an earlier one's as long as its checkpoint may not be at the end.
     let in_training = run.resume && run.folder.checkpoint("teacher").is_file();

@@ -29,6 +29,7 @@ pub fn run(args: &ShipArgs, common: &Common, out: &mut dyn Write) -> Result<Outc
     if let Some(target) = &args.target {
         run.recipe.bundle.targets = vec![target.clone()];
     }
+    run.recipe.set_size_budget(args.size_budget);
     if args.explain {
         return explain(&run.recipe, common.json, out);
     }
@@ -76,7 +77,7 @@ fn ship(run: &Run, binaries: &[(String, PathBuf)]) -> Result<Report> {
     let recipe = &run.recipe;
     let data = run.data(None)?;
     // A student that cannot be built should fail before its teacher is trained.
-    student::initial(run, &data)?;
+    student::check(run, &data)?;
     let needs_teacher = recipe.needs_teacher();
     let teacher = if needs_teacher { Some(teacher::obtain(run, &data)?) } else { None };
     let teacher = teacher.as_ref();

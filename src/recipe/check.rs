@@ -27,6 +27,11 @@ pub(super) fn check(recipe: &Recipe) -> Checked {
     };
     network("teacher", &teacher.network, &teacher.layers)?;
     network("student", &student.network, &student.layers)?;
+    if student.size_budget.is_some() && student.width.is_some() {
+        let message =
+            "[student] has width and size_budget, which chooses the width: keep one of them";
+        return Err(Problem::at("student.size_budget", message));
+    }
     if teacher.file.is_some() && teacher.data.is_some() {
         let message = "[teacher] has a file and a table data: a teacher from a file is not trained";
         return Err(Problem::at("teacher.data", message));

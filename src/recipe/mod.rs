@@ -14,6 +14,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use hipflask_distill::data::Places;
 use hipflask_distill::loss::WeightedSum;
+use hipflask_distill::network::SizeBudget;
 
 use parse::Problem;
 pub use schema::{Format, Recipe};
@@ -76,6 +77,14 @@ impl Recipe {
         Places {
             beside: Some(folder.unwrap_or(Path::new(".")).into()),
             shared: shared.map(Into::into),
+        }
+    }
+
+    /// Lets a budget from the command line choose the student's width.
+    pub fn set_size_budget(&mut self, budget: Option<SizeBudget>) {
+        if budget.is_some() {
+            self.student.width = None;
+            self.student.size_budget = budget;
         }
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use hipflask_distill::data::DataSpec;
 use hipflask_distill::loss::{LossSpec, TemperatureSchedule};
+use hipflask_distill::network::SizeBudget;
 use hipflask_distill::optim::{OptimizerSpec, ScheduleSpec};
 use hipflask_distill::trainer::{EarlyStopping, Keep, TrainSpec};
 use hipflask_quantize::Method;
@@ -96,6 +97,10 @@ pub struct StudentTable {
     /// The network layer by layer, instead of a name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layers: Option<Vec<String>>,
+    /// Most that its int8 file may take, as `100 KiB`, or its parameters, as `12000 params`: instead
+    /// of `width`, the largest that fits is taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size_budget: Option<SizeBudget>,
     /// Weights to start from; random ones without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use hipflask_distill::data::DataSet;
-use hipflask_distill::network::NetworkSpec;
+use hipflask_distill::network::{Fit, NetworkSpec, SizeBudget};
 use hipflask_distill::teacher::load_weights;
 use hipflask_distill::trainer::{TrainSpec, Trained};
 use hipflask_runtime::format::{Card, ModelFile};
@@ -15,8 +15,8 @@ use super::samples::Samples;
 use super::teacher::Scored;
 use crate::report::model::ModelReport;
 
-/// The student before training.
-pub fn initial(run: &Run, data: &DataSet) -> Result<Graph> {
+/// The student's network, and where a budget chose its width, what it takes.
+fn network(run: &Run, data: &DataSet) -> Result<(NetworkSpec, Option<Fit>)> {
     run.recipe.require_student()?;
     let table = &run.recipe.student;
     let spec = NetworkSpec {
@@ -26,8 +26,31 @@ pub fn initial(run: &Run, data: &DataSet) -> Result<Graph> {
         hidden: table.hidden.clone(),
         layers: table.layers.clone(),
     };
+    let Some(budget) = table.size_budget else { return Ok((spec, None)) };
+    let fit = budget.widest(&spec, &data.shape()?, &data.class_names).context("[student]")?;
+    Ok((fit.spec.clone(), Some(fit)))
+}
+
+/// Fails where the student cannot be built, before its teacher is trained; says which width a
+/// budget chose.
+pub fn check(run: &Run, data: &DataSet) -> Result<()> {
+    if let (spec, Some(fit)) = network(run, data)? {
+        let size = match fit.bytes {
+            0 => String::new(),
+            bytes => format!(", at most {bytes} bytes in int8"),
+        };
+        let (name, parameters) = (spec.describe(), fit.parameters);
+        run.progress.line(&format!("student: {name} ({parameters} parameters{size})"));
+    }
+    initial(run, data)?;
+    Ok(())
+}
+
+/// The student before training.
+pub fn initial(run: &Run, data: &DataSet) -> Result<Graph> {
+    let (spec, _) = network(run, data)?;
     let graph = spec.build(&data.shape()?, data.classes, run.recipe.seed).context("[student]")?;
-    match &table.file {
+    match &run.recipe.student.file {
         Some(file) => Ok(load_weights(&run.locate("student.file", file)?, &graph)?),
         None => Ok(graph),
     }
@@ -117,5 +140,10 @@ pub fn write(
     let bytes = ModelFile { graph: graph.clone(), preprocess, card }.to_bytes();
     write_atomically(&path, &bytes)?;
     report.bytes = bytes.len() as u64;
+    if let (Some(SizeBudget::Bytes(most)), "int8") = (run.recipe.student.size_budget, format)
+        && report.bytes > most
+    {
+        run.progress.line(&format!("{name}: {} bytes, above size_budget ({most})", report.bytes));
+    }
     Ok(report)
 }

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod bench;
+mod budget;
 mod bundle;
 mod errors;
 mod help;

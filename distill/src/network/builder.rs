@@ -11,14 +11,17 @@ use crate::{Error, ErrorKind, Result};
 /// Most weights of a network, all tensors together: 4 GB in f32.
 const MAX_WEIGHTS: usize = 1_000_000_000;
 
-/// Added to the variance by batch norm, PyTorch's default.
-const EPS: f32 = 1e-5;
+/// Images of which a side is longer than this are halved by the first convolution; the networks
+/// made for ImageNet do without in the versions that are published for CIFAR.
+const LARGEST_SMALL: usize = 64;
 
 /// Collects nodes; values are numbered as [`GraphBuilder`] will number them.
 pub(super) struct Builder {
     shapes: Vec<Shape>,
     nodes: Vec<Planned>,
     weights: usize,
+    /// Added to the variance by batch norm; PyTorch's default unless a network has its own.
+    pub(super) eps: f32,
 }
 
 struct Planned {
@@ -59,6 +62,8 @@ pub(super) enum Shift {
     Nothing,
     /// The batch norm's that follows, which would cancel a bias.
     BatchNorm,
+    /// Its own bias although a batch norm follows: published checkpoints have it.
+    Cancelled,
 }
 
 impl Conv {
@@ -74,13 +79,32 @@ impl Conv {
             shift: Shift::BatchNorm,
         }
     }
+
+    /// The same a channel at a time, of which there are `out`.
+    pub(super) fn depthwise(out: usize, kernel: usize) -> Self {
+        Self { groups: out, ..Self::normed(out, kernel) }
+    }
+
+    /// The same with a stride.
+    pub(super) fn by(self, stride: usize) -> Self {
+        Self { stride: [stride; 2], ..self }
+    }
+}
+
+/// `channels · width / base` as MobileNets round it: to a multiple of 8, at least 8, and never below
+/// nine tenths.
+pub(super) fn scaled(channels: usize, width: usize, base: usize) -> usize {
+    // In tenths of `base`: the comparison is exact.
+    let wanted = channels.saturating_mul(width);
+    let rounded = (wanted.saturating_add(4 * base) / (8 * base) * 8).max(8);
+    if rounded * base * 10 < wanted * 9 { rounded + 8 } else { rounded }
 }
 
 impl Builder {
     /// A network that reads samples of shape `input`; also gives that value.
     pub(super) fn new(input: &[usize]) -> (Self, ValueId) {
         let shape = [&[1], input].concat().into();
-        (Self { shapes: vec![shape], nodes: Vec::new(), weights: 0 }, ValueId(0))
+        (Self { shapes: vec![shape], nodes: Vec::new(), weights: 0, eps: 1e-5 }, ValueId(0))
     }
 
     /// The shape of a value: `[1, c, h, w]` or `[1, n]`.
@@ -105,7 +129,45 @@ impl Builder {
 
     /// `max(x, 0)`.
     pub(super) fn relu(&mut self, name: impl Into<String>, x: ValueId) -> Result<ValueId> {
-        self.op(name, Op::Activation { function: Activation::Relu }, &[x])
+        self.activation(name, Activation::Relu, x)
+    }
+
+    /// An elementwise function.
+    pub(super) fn activation(
+        &mut self,
+        name: impl Into<String>,
+        function: Activation,
+        x: ValueId,
+    ) -> Result<ValueId> {
+        self.op(name, Op::Activation { function }, &[x])
+    }
+
+    /// A convolution `{name}.0`, a batch norm `{name}.1` and perhaps a function `{name}.2`:
+    /// torchvision's `Conv2dNormActivation`.
+    pub(super) fn conv_norm(
+        &mut self,
+        name: &str,
+        x: ValueId,
+        conv: &Conv,
+        function: Option<Activation>,
+    ) -> Result<ValueId> {
+        let x = self.conv(format!("{name}.0"), x, conv)?;
+        let x = self.batch_norm(format!("{name}.1"), x)?;
+        match function {
+            Some(function) => self.activation(format!("{name}.2"), function, x),
+            None => Ok(x),
+        }
+    }
+
+    /// The means of an image's channels, as a vector.
+    pub(super) fn means(&mut self, x: ValueId) -> Result<ValueId> {
+        let x = self.op("avgpool", Op::GlobalAvgPool, &[x])?;
+        self.op("flatten", Op::Flatten, &[x])
+    }
+
+    /// Whether an image is large enough for the strides that a network has for ImageNet.
+    pub(super) fn is_large(&self, image: ValueId) -> bool {
+        self.shape(image)[2..].iter().all(|&size| size > LARGEST_SMALL)
     }
 
     /// A convolution of an image.
@@ -121,11 +183,11 @@ impl Builder {
         let fan_in = Init::default_of(window.saturating_mul(inputs));
         let weight = match shift {
             // PyTorch counts the fan-out of a grouped convolution as if it had one group.
-            Shift::BatchNorm => Init::he(window.saturating_mul(out)),
+            Shift::BatchNorm | Shift::Cancelled => Init::he(window.saturating_mul(out)),
             Shift::Bias | Shift::Nothing => fan_in,
         };
         let mut weights = vec![("weight", [out, inputs, kh, kw].into(), weight)];
-        if shift == Shift::Bias {
+        if matches!(shift, Shift::Bias | Shift::Cancelled) {
             weights.push(("bias", [out].into(), fan_in));
         }
         self.push(name.into(), Op::Conv2d { stride, padding, dilation, groups }, &[x], weights)
@@ -136,7 +198,7 @@ impl Builder {
         let roles = [("weight", 1.0), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 1.0)];
         let channels = self.channels(x);
         let weights = roles.map(|(role, value)| (role, [channels].into(), Init::Constant(value)));
-        self.push(name.into(), Op::BatchNorm { eps: EPS }, &[x], weights.into())
+        self.push(name.into(), Op::BatchNorm { eps: self.eps }, &[x], weights.into())
     }
 
     /// A linear layer with `out` outputs over a vector.
@@ -154,6 +216,13 @@ impl Builder {
             weights.push(("bias", [out].into(), init));
         }
         self.push(name.into(), Op::Linear, &[x], weights)
+    }
+
+    /// Trained parameters so far: weights and biases without running statistics.
+    pub(super) fn parameters(&self) -> usize {
+        let weights = self.nodes.iter().flat_map(|node| &node.weights);
+        let trained = weights.filter(|(role, ..)| matches!(*role, "weight" | "bias"));
+        trained.map(|(_, shape, _)| shape.elements()).sum()
     }
 
     /// The graph `name` with the output and its initial weights.

@@ -1,6 +1,6 @@
 //! `ds-cnn`: the depthwise-separable network of Zhang et al. 2017 ("Hello Edge"), for images.
 
-use hipflask_runtime::graph::{Op, ValueId};
+use hipflask_runtime::graph::ValueId;
 
 use super::builder::{Builder, Conv};
 use super::names::Size;
@@ -14,11 +14,11 @@ const LEAST_HALVED: usize = 16;
 pub(super) fn build(b: &mut Builder, image: ValueId, size: &Size) -> Result<ValueId> {
     let &Size { width, depth, classes, .. } = size;
     let small = b.shape(image)[2..].iter().any(|&size| size < LEAST_HALVED);
-    let stride = [if small { 1 } else { 2 }; 2];
-    let mut x = b.conv("conv1", image, &Conv { stride, ..Conv::normed(width, 3) })?;
+    let stride = if small { 1 } else { 2 };
+    let mut x = b.conv("conv1", image, &Conv::normed(width, 3).by(stride))?;
     x = b.batch_norm("bn1", x)?;
     x = b.relu("relu1", x)?;
-    let depthwise = Conv { groups: width, ..Conv::normed(width, 3) };
+    let depthwise = Conv::depthwise(width, 3);
     let pointwise = Conv::normed(width, 1);
     for block in 1..=depth {
         for (i, kind, conv) in [(1, "depthwise", &depthwise), (2, "pointwise", &pointwise)] {
@@ -27,7 +27,6 @@ pub(super) fn build(b: &mut Builder, image: ValueId, size: &Size) -> Result<Valu
             x = b.relu(format!("block{block}.relu{i}"), x)?;
         }
     }
-    x = b.op("avgpool", Op::GlobalAvgPool, &[x])?;
-    x = b.op("flatten", Op::Flatten, &[x])?;
+    x = b.means(x)?;
     b.linear("fc", x, classes, true)
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use hipflask_runtime::graph::{Op, ValueId};
 
 use super::builder::{Builder, Conv, Shift};
+use super::mobilenet_v3::squeeze_excite;
 use super::syntax::{self, ConvLayer, Layer, PoolKind};
 use crate::{Error, ErrorKind, Result};
 
@@ -47,7 +48,8 @@ pub(super) fn build(
         added.map_err(|e| error(e.kind(), i + 1, text, e.to_string()))?;
     }
     if let Some(&(number, _)) = assembly.saved.last() {
-        let reason = "nothing adds what it saves: write \"add\" after it, or leave it out";
+        let reason =
+            "nothing adds what it saves: write \"add\" or \"mul\" after it, or leave it out";
         return Err(error(ErrorKind::Config, number, "save", reason));
     }
     if append {
@@ -77,13 +79,16 @@ impl Assembly<'_> {
     /// Why `layer` cannot come next, where its shapes do not say so.
     fn refusal(&self, layer: &Layer) -> Option<&'static str> {
         match layer {
-            Layer::BatchNorm | Layer::Save | Layer::Add if self.mixed => Some(
+            Layer::BatchNorm | Layer::Save | Layer::Add | Layer::Mul if self.mixed => Some(
                 "only activations and a linear layer may follow a flattened image: put it before \
                  the flatten, or after the linear layer",
             ),
             Layer::Add if self.saved.is_empty() => {
                 Some("there is nothing to add: write \"save\" where the value to be added is")
             }
+            Layer::Mul if self.saved.is_empty() => Some(
+                "there is nothing to multiply: write \"save\" where the value to be multiplied is",
+            ),
             _ => None,
         }
     }
@@ -112,6 +117,14 @@ impl Assembly<'_> {
             }
             Layer::GlobalAvgPool => self.op("global-avg-pool", Op::GlobalAvgPool),
             Layer::Flatten => self.flatten(),
+            Layer::SqueezeExcite { reduction } => {
+                let name = self.name("squeeze-excite");
+                let squeezed = self.builder.channels(self.x).div_ceil(reduction);
+                let parts = ["reduce", "expand"];
+                self.x = squeeze_excite(self.builder, &name, parts, self.x, squeezed)?;
+                Ok(())
+            }
+            Layer::Shuffle { groups } => self.op("shuffle", Op::ChannelShuffle { groups }),
             Layer::Save => {
                 self.saved.push((number, self.x));
                 Ok(())
@@ -121,6 +134,13 @@ impl Assembly<'_> {
                 let inputs: Vec<ValueId> = [self.x].into_iter().chain(saved).collect();
                 let name = self.name("add");
                 self.x = self.builder.op(name, Op::Add, &inputs)?;
+                Ok(())
+            }
+            Layer::Mul => {
+                let saved = self.saved.pop().map(|(_, value)| value);
+                let inputs: Vec<ValueId> = saved.into_iter().chain([self.x]).collect();
+                let name = self.name("mul");
+                self.x = self.builder.op(name, Op::Mul, &inputs)?;
                 Ok(())
             }
         }

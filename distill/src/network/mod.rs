@@ -1,22 +1,32 @@
 //! Networks as a recipe declares them, by name or layer by layer, and their initial weights.
 
+mod autoencoder;
+mod budget;
 mod builder;
 mod ds_cnn;
 mod init;
 mod layers;
 mod lenet;
 mod mlp;
+mod mobilenet_v1;
+mod mobilenet_v2;
+mod mobilenet_v3;
 mod names;
 mod resnet;
+mod shufflenet;
 mod syntax;
+mod temporal;
 #[cfg(test)]
 mod tests;
+mod vgg;
+mod wrn;
 
 use std::ops::RangeInclusive;
 
-use hipflask_runtime::graph::Graph;
+use hipflask_runtime::graph::{Graph, ValueId};
 use serde::{Deserialize, Serialize};
 
+pub use self::budget::{Fit, SizeBudget};
 use self::builder::Builder;
 pub use self::names::NAMES;
 use self::names::{Named, Size};
@@ -71,13 +81,19 @@ impl NetworkSpec {
     /// the layer that does not fit the image; a network too large is refused before its weights
     /// are allocated.
     pub fn build(&self, input: &[usize], classes: usize, seed: u64) -> Result<Graph> {
+        let (b, output) = self.plan(input, classes)?;
+        b.finish(self.network.as_deref().unwrap_or("layers"), output, seed)
+    }
+
+    /// The network without weights, and its logits.
+    fn plan(&self, input: &[usize], classes: usize) -> Result<(Builder, ValueId)> {
         let choice = self.choice()?;
         if input.is_empty() || input.iter().any(|size| !SIZES.contains(size)) {
             let message = format!("has the shape {input:?}: each dimension is 1 to 65536");
             return Err(Error::new(ErrorKind::Shape, "input", message));
         }
         in_range("classes", classes, &SIZES)?;
-        if matches!(choice, Choice::Named(_)) && input.len() != 3 {
+        if matches!(choice, Choice::Named(Named { images: true, .. })) && input.len() != 3 {
             let message = format!(
                 "reads images [channels, height, width], the data's samples are {input:?}: mlp \
                  reads any"
@@ -93,9 +109,11 @@ impl NetworkSpec {
             }
             Choice::Layers(lines) => layers::build(&mut b, x, lines, classes),
         };
-        let Some(name) = self.network.as_deref() else { return b.finish("layers", output?, seed) };
-        let output = output.map_err(|e| Error::new(e.kind(), name, e.to_string()))?;
-        b.finish(name, output, seed)
+        let output = output.map_err(|e| match self.network.as_deref() {
+            Some(name) => Error::new(e.kind(), name, e.to_string()),
+            None => e,
+        })?;
+        Ok((b, output))
     }
 
     /// A few words for reports: `resnet8, width 16`, `mlp, hidden [128]`, `4 layers`.

@@ -50,12 +50,11 @@ fn stages(b: &mut Builder, image: ValueId, size: &Size, shortcut: Shortcut) -> R
     for (stage, times) in [(1, 1), (2, 2), (3, 4)] {
         for i in 0..blocks {
             let stride = if stage > 1 && i == 0 { 2 } else { 1 };
-            let conv = Conv { stride: [stride; 2], ..Conv::normed(times * factor * width, 3) };
+            let conv = Conv::normed(times * factor * width, 3).by(stride);
             x = block(b, &format!("layer{stage}.{i}"), x, &conv, shortcut)?;
         }
     }
-    x = b.op("avgpool", Op::GlobalAvgPool, &[x])?;
-    b.op("flatten", Op::Flatten, &[x])
+    b.means(x)
 }
 
 /// `relu(bn2(conv2(relu(bn1(conv1(x))))) + shortcut(x))`; `first` is `conv1`.

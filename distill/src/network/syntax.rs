@@ -27,8 +27,11 @@ pub(super) enum Layer {
     Pool { kind: PoolKind, kernel: [usize; 2], stride: [usize; 2], padding: Padding },
     GlobalAvgPool,
     Flatten,
+    SqueezeExcite { reduction: usize },
+    Shuffle { groups: usize },
     Save,
     Add,
+    Mul,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -76,7 +79,7 @@ impl Padding {
 }
 
 /// Kinds of layers with how they are written; activations come on top.
-const FORMS: [(&str, &str); 11] = [
+const FORMS: [(&str, &str); 14] = [
     ("conv", "conv CHANNELS KxK [stride S] [pad P|same|valid] [dilation D] [groups G] [no-bias]"),
     ("depthwise", "depthwise KxK [stride S] [pad P|same|valid] [dilation D] [no-bias]"),
     ("pointwise", "pointwise CHANNELS [groups G] [no-bias]"),
@@ -86,8 +89,11 @@ const FORMS: [(&str, &str); 11] = [
     ("avg-pool", "avg-pool KxK [stride S] [pad P|same|valid]"),
     ("global-avg-pool", "global-avg-pool"),
     ("flatten", "flatten"),
+    ("squeeze-excite", "squeeze-excite REDUCTION"),
+    ("shuffle", "shuffle GROUPS"),
     ("save", "save"),
     ("add", "add"),
+    ("mul", "mul"),
 ];
 
 /// The layer that `text` says, or why it says none.
@@ -140,6 +146,16 @@ fn layer(kind: &str, words: &mut SplitWhitespace<'_>) -> Result<Layer, String> {
             let out = number(words.next(), "number of units", 1..=MAX_SIZE)?;
             Layer::Linear { out, bias: !options(words, &["no-bias"])?.no_bias }
         }
+        "squeeze-excite" => {
+            let reduction = number(words.next(), "reduction", 1..=MAX_SIZE)?;
+            options(words, &[])?;
+            Layer::SqueezeExcite { reduction }
+        }
+        "shuffle" => {
+            let groups = number(words.next(), "number of groups", 1..=MAX_SIZE)?;
+            options(words, &[])?;
+            Layer::Shuffle { groups }
+        }
         "max-pool" | "avg-pool" => {
             let kernel = kernel(words.next())?;
             let options = options(words, &["stride", "pad"])?;
@@ -158,6 +174,7 @@ fn layer(kind: &str, words: &mut SplitWhitespace<'_>) -> Result<Layer, String> {
                 "flatten" => Layer::Flatten,
                 "save" => Layer::Save,
                 "add" => Layer::Add,
+                "mul" => Layer::Mul,
                 _ => return Err(unknown(kind)),
             }
         }

@@ -36,7 +36,7 @@ fn layers_say_shapes_and_defaults() {
 
 #[test]
 fn a_wrong_layer_is_refused_by_number_and_text() {
-    let wrong: [(&[&str], &str); 20] = [
+    let wrong: [(&[&str], &str); 24] = [
         (
             &["relu", "cnv 8 3x3"],
             "layer 2 \"cnv 8 3x3\": \"cnv\" is no kind of layer, did you mean \"conv\"?",
@@ -68,6 +68,10 @@ fn a_wrong_layer_is_refused_by_number_and_text() {
         ),
         (&["add"], "layer 1 \"add\": there is nothing to add"),
         (&["save", "relu"], "layer 1 \"save\": nothing adds what it saves"),
+        (&["mul"], "layer 1 \"mul\": there is nothing to multiply"),
+        (&["save", "conv 3 3x3", "mul"], "layer 3 \"mul\": mul1: multiplies [1, 2, 9, 8] by"),
+        (&["shuffle 3"], "layer 1 \"shuffle 3\": shuffle1: 2 channels are not 3 groups"),
+        (&["squeeze-excite"], "the reduction is missing; write: squeeze-excite REDUCTION"),
         (&["flatten", "bn"], "layer 2 \"bn\": only activations and a linear layer may follow"),
     ];
     for (lines, part) in wrong {
@@ -102,6 +106,9 @@ fn line() -> impl Strategy<Value = String> {
         "flatten",
         "save",
         "add",
+        "mul",
+        "squeeze-excite 2",
+        "shuffle 2",
         "dropout",
     ]);
     let option = prop::sample::select(vec![

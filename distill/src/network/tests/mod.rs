@@ -1,7 +1,9 @@
 //! Sizes by hand and as published, names, reproducibility, training.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod budget;
 mod layers;
+mod torchvision;
 
 use candle_core::{Device, Tensor};
 use hipflask_runtime::{Model, Options, Session};
@@ -39,6 +41,11 @@ fn all_layers() -> NetworkSpec {
         "bn",
         "add",
         "hard-swish",
+        "squeeze-excite 3",
+        "shuffle 4",
+        "save",
+        "global-avg-pool",
+        "mul",
         "conv 8 2x3 pad 1x1 groups 2 dilation 1x2",
         "max-pool 2 pad same stride 1",
         "avg-pool 3x3 stride 2 pad 1",
@@ -57,7 +64,26 @@ fn all_layers() -> NetworkSpec {
     ])
 }
 
-/// All names at a small width, and layers.
+/// Networks that are too deep to be learnt by heart in a moment, at a small width.
+fn deep() -> Vec<NetworkSpec> {
+    let sized = |name: &str, width| NetworkSpec { width: Some(width), ..named(name) };
+    vec![
+        NetworkSpec { depth: Some(2), ..sized("autoencoder", 24) },
+        sized("resnet32x4", 1),
+        sized("wrn16-2", 3),
+        sized("wrn10-1", 4),
+        sized("vgg8", 3),
+        sized("vgg13", 2),
+        sized("mobilenet-v1", 2),
+        sized("mobilenet-v2", 3),
+        sized("mobilenet-v3-small", 2),
+        sized("shufflenet-v2", 9),
+        NetworkSpec { depth: Some(3), ..sized("tcn", 6) },
+        sized("tc-resnet8", 3),
+    ]
+}
+
+/// Names at a small width, and layers.
 fn small() -> Vec<NetworkSpec> {
     let sized = |name, width| NetworkSpec { width: Some(width), ..named(name) };
     let mlp = NetworkSpec { hidden: Some(vec![24, 16]), ..named("mlp") };
@@ -119,6 +145,30 @@ fn parameters_are_those_counted_by_hand_and_published() {
     assert_eq!(count(&named("resnet8x4"), CIFAR), 1_233_540 - 90 * 257);
     assert_eq!(count(&named("resnet32x4"), CIFAR), 7_433_860 - 90 * 257);
 
+    // Zagoruyko & Komodakis 2016 and Tian et al. 2020 say 0.70, 2.26 and 36.5 million for CIFAR-100,
+    // RepDistiller 3.97 and 9.46; that is 90 classes more.
+    let hundred = |name: &str| named(name).build(&CIFAR, 100, 1).unwrap().parameters();
+    assert_eq!(hundred("wrn16-2"), 703_284);
+    assert_eq!(hundred("wrn40-2"), 2_255_156);
+    let (wide, _) = named("wrn28-10").plan(&CIFAR, 100).unwrap();
+    assert_eq!(wide.parameters(), 36_536_884);
+    assert_eq!(hundred("vgg8"), 3_965_028);
+    assert_eq!(hundred("vgg13"), 9_462_180);
+
+    // torchvision's counts for 1000 classes, whose last layers have 1280, 1024 and 1024 inputs.
+    let thousand = |name: &str| named(name).build(&CIFAR, 1000, 1).unwrap().parameters();
+    assert_eq!(thousand("mobilenet-v2"), 3_504_872);
+    assert_eq!(thousand("mobilenet-v3-small"), 2_542_856);
+    assert_eq!(thousand("shufflenet-v2"), 2_278_604);
+    // Half of it: Ma et al. 2018 say 1.4 million, torchvision 1,366,792.
+    let half = NetworkSpec { width: Some(48), ..named("shufflenet-v2") };
+    assert_eq!(half.build(&CIFAR, 1000, 1).unwrap().parameters(), 1_366_792);
+    // Howard et al. 2017: 4.2 million, of which 1,025,000 are the last layer's.
+    assert_eq!(thousand("mobilenet-v1"), 4_231_976);
+    // Choi et al. 2019: 66 thousand for 40 coefficients in 12 classes.
+    let keywords = named("tc-resnet8").build(&[1, 98, 40], 12, 1).unwrap();
+    assert_eq!(keywords.parameters(), 65_180);
+
     let deep = NetworkSpec { depth: Some(56), ..named("resnet") };
     assert_eq!(count(&deep, CIFAR), 853_018);
     assert_eq!(count(&named("resnet"), CIFAR), 269_722);
@@ -163,8 +213,8 @@ fn grouped(number: u64) -> String {
 
 #[test]
 fn every_network_takes_every_size_of_image() {
-    for spec in small() {
-        for image in [DIGITS, MNIST, CIFAR, [4, 5, 40]] {
+    for spec in small().into_iter().chain(deep()) {
+        for image in [DIGITS, MNIST, CIFAR, [4, 5, 40], [2, 70, 65]] {
             let graph = spec.build(&image, 7, 1).unwrap();
             assert_eq!(graph.value(graph.outputs[0]).shape[..], [1, 7], "{}", spec.describe());
             assert_eq!(graph.value(graph.inputs[0]).shape[1..], image);
@@ -186,6 +236,50 @@ fn images_shrink_as_the_papers_say() {
     assert_eq!(shape(&resnet, "layer3.0.relu2"), [1, 64, 8, 8]);
     assert_eq!(shape(&graph("ds-cnn", MNIST), "block4.relu2"), [1, 64, 14, 14]);
     assert_eq!(shape(&graph("ds-cnn", DIGITS), "block4.relu2"), [1, 64, 8, 8]);
+    // Small images are halved three times fewer than ImageNet's five, or four by MobileNetV1.
+    let large = [3, 96, 96];
+    for (name, node, small) in [
+        ("mobilenet-v1", "layers.12.relu2", 2),
+        ("mobilenet-v2", "features.18.2", 4),
+        ("mobilenet-v3-small", "features.12.2", 4),
+        ("shufflenet-v2", "conv5.2", 4),
+    ] {
+        assert_eq!(shape(&graph(name, CIFAR), node)[2..], [small; 2], "{name}");
+        assert_eq!(shape(&graph(name, large), node)[2..], [3, 3], "{name}");
+    }
+    let spectrogram = graph("tcn", [1, 49, 10]);
+    assert_eq!(spectrogram.tensors["network.0.conv1.weight"].shape()[..], [32, 1, 3, 10]);
+    assert_eq!(spectrogram.tensors["network.1.conv1.weight"].shape()[..], [32, 32, 3, 1]);
+    assert_eq!(shape(&spectrogram, "network.3.relu"), [1, 32, 49, 1]);
+    let signal = graph("tcn", [6, 1, 50]);
+    assert_eq!(signal.tensors["network.0.conv1.weight"].shape()[..], [32, 6, 1, 3]);
+    assert_eq!(shape(&signal, "network.3.relu"), [1, 32, 1, 50]);
+    assert_eq!(shape(&graph("tc-resnet8", [1, 98, 40]), "block3.relu2"), [1, 48, 13, 1]);
+}
+
+#[test]
+fn a_temporal_network_reads_no_future() {
+    let spec = NetworkSpec { width: Some(5), depth: Some(3), ..named("tcn") };
+    let mut graph = spec.build(&[2, 1, 20], 3, 1).unwrap();
+    // The last block's answer, before the mean over time.
+    let last = graph.nodes.iter().find(|n| n.name == "network.2.relu").unwrap().output;
+    graph.outputs = vec![last];
+    let end = graph.nodes.iter().position(|n| n.output == last).unwrap();
+    graph.nodes.truncate(end + 1);
+    let network = Network::new(&graph.compacted(), &Device::Cpu).unwrap();
+    let x = values(&random(&[1, 2, 1, 20], 4));
+    let answer = |x: &[f32]| {
+        let x = Tensor::from_slice(x, (1, 2, 1, 20), &Device::Cpu).unwrap();
+        network.forward(&x, Mode::Evaluate).unwrap().squeeze(2).unwrap()
+    };
+    let before = answer(&x);
+    let mut changed = x;
+    changed[12] += 1.0;
+    changed[32] -= 1.0;
+    let difference = (answer(&changed) - before).unwrap().abs().unwrap().sum(1).unwrap();
+    let difference = values(&difference);
+    assert!(difference[..12].iter().all(|&d| d == 0.0), "{difference:?}");
+    assert!(difference[12] > 0.0, "{difference:?}");
 }
 
 #[test]
@@ -232,6 +326,8 @@ fn tensors_have_the_names_of_pytorch() {
             "bn2",
             "pointwise1",
             "bn3",
+            "squeeze-excite1.reduce",
+            "squeeze-excite1.expand",
             "conv2",
             "conv3",
             "bn4",
@@ -329,9 +425,31 @@ fn every_network_learns_a_batch_by_heart() {
 }
 
 #[test]
+fn deep_networks_learn_a_little_in_a_few_steps() {
+    let (x, labels) = batch(DIGITS);
+    for spec in deep() {
+        let network = Network::new(&spec.build(&DIGITS, 10, 1).unwrap(), &Device::Cpu).unwrap();
+        let adam: OptimizerSpec =
+            serde_json::from_str(r#"{ "kind": "adam", "lr": 0.005 }"#).unwrap();
+        let mut optimizer = Optimizer::new(&adam, network.parameters().to_vec()).unwrap();
+        let mut losses = Vec::new();
+        for _ in 0..8 {
+            let logits = network.forward(&x, Mode::Train).unwrap();
+            let input = LossInput { labels: Some(&labels), ..LossInput::new(&logits) };
+            let loss = CrossEntropy::default().forward(&input).unwrap();
+            losses.push(loss.to_scalar::<f32>().unwrap());
+            optimizer.step(&loss.backward().unwrap(), 1.0).unwrap();
+        }
+        // ln 10 is what a guess costs.
+        assert!((1.5..5.0).contains(&losses[0]), "{}: {losses:?}", spec.describe());
+        assert!(losses[7] < 0.95 * losses[0], "{}: {losses:?}", spec.describe());
+    }
+}
+
+#[test]
 fn the_runtime_gives_the_logits_of_the_interpreter() {
     let (x, _) = batch(DIGITS);
-    for spec in small() {
+    for spec in small().into_iter().chain(deep()) {
         let network = Network::new(&spec.build(&DIGITS, 10, 1).unwrap(), &Device::Cpu).unwrap();
         // Running statistics that are not those of the beginning.
         network.forward(&x, Mode::Train).unwrap();
@@ -353,6 +471,39 @@ fn the_runtime_gives_the_logits_of_the_interpreter() {
 }
 
 #[test]
+fn every_network_runs_in_int8_close_to_f32() {
+    let (x, _) = batch(DIGITS);
+    let images: Vec<Vec<f32>> = (0..16)
+        .map(|i| values(&x.narrow(0, i, 1).unwrap().permute((0, 2, 3, 1)).unwrap()))
+        .collect();
+    for spec in small().into_iter().chain(deep()) {
+        let network = Network::new(&spec.build(&DIGITS, 10, 1).unwrap(), &Device::Cpu).unwrap();
+        // Statistics of these images: those of the beginning fit no image.
+        for _ in 0..40 {
+            network.forward(&x, Mode::Train).unwrap();
+        }
+        let graph = hipflask_quantize::prepare(&network.to_graph().unwrap()).unwrap();
+        let mut calibrator =
+            hipflask_quantize::Calibrator::new(&graph, hipflask_quantize::Method::MinMax).unwrap();
+        for image in &images {
+            calibrator.observe(image).unwrap();
+        }
+        let int8 = hipflask_quantize::to_int8(&graph, &calibrator.finish().unwrap()).unwrap();
+        let answers = |graph: Graph| -> Vec<f32> {
+            let model = Model::from_graph(graph).unwrap();
+            let mut session = Session::new(&model, &Options::default()).unwrap();
+            images.iter().flat_map(|image| session.predict(image).unwrap().to_vec()).collect()
+        };
+        let (f32, int8) = (answers(graph), answers(int8));
+        // Relative to what tells the images apart, not to a bias that all share.
+        let mean = f32.iter().sum::<f32>() / f32.len() as f32;
+        let signal: f32 = f32.iter().map(|y| (y - mean).powi(2)).sum();
+        let noise: f32 = f32.iter().zip(&int8).map(|(a, b)| (a - b).powi(2)).sum();
+        assert!(noise < 0.05 * signal, "{}: {noise} of {signal}", spec.describe());
+    }
+}
+
+#[test]
 fn a_spec_says_what_it_is() {
     let described: Vec<String> = small().iter().map(NetworkSpec::describe).collect();
     let expected = [
@@ -362,7 +513,7 @@ fn a_spec_says_what_it_is() {
         "resnet, width 5, depth 14",
         "resnet8x4, width 3",
         "ds-cnn, width 8",
-        "26 layers",
+        "31 layers",
     ];
     assert_eq!(described, expected);
     assert_eq!(named("resnet8").describe(), "resnet8, width 16");
@@ -376,8 +527,13 @@ fn a_spec_says_what_it_is() {
 fn a_wrong_spec_is_refused_by_its_key() {
     let wrong = [
         (NetworkSpec::default(), "network: is missing"),
-        (named("resnet9"), "did you mean \"resnet8\"? Valid are mlp, lenet, resnet8, resnet20,"),
+        (named("resnet9"), "did you mean \"resnet8\"? Valid are mlp, autoencoder, lenet, resnet8,"),
         (named("resnet14"), "network: \"resnet14\" is not known"),
+        (named("wrn16-0"), "network: \"wrn16-0\" is not known"),
+        (
+            named("wrn18-2"),
+            "wrn18-2: depth: 18 is none of a wide resnet's: 10, 16, 22, … (6 n + 4)",
+        ),
         (NetworkSpec { depth: Some(8), ..named("resnet20") }, "depth: resnet20 has one depth"),
         (NetworkSpec { depth: Some(8), ..named("mlp") }, "depth: mlp has a layer for each size"),
         (
