@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use hipflask_distill::data::DataSpec;
 use hipflask_distill::loss::{LossSpec, TemperatureSchedule};
 use hipflask_distill::optim::{OptimizerSpec, ScheduleSpec};
+use hipflask_distill::teacher::{Channels, Placement};
 use hipflask_quantize::Method;
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +68,15 @@ pub struct TeacherTable {
     /// Divisor after that, as in `[data]`; the data's without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub std: Option<Vec<f32>>,
+    /// Order of the channels for the teacher of a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channels: Option<Channels>,
+    /// Where a teacher in ONNX wants the channels; `[n, c, h, w]` without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layout: Option<Placement>,
+    /// Which output of a teacher in ONNX holds the logits, where it has several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
     /// Passes over the training samples.
     pub epochs: usize,
     /// Samples of a step.
@@ -98,6 +108,9 @@ impl Default for TeacherTable {
             range: None,
             mean: None,
             std: None,
+            channels: None,
+            layout: None,
+            output: None,
             epochs: 10,
             batch_size: 64,
             optimizer: OptimizerSpec::default(),

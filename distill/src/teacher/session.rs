@@ -10,7 +10,7 @@ use hipflask_runtime::{Model, Options, Session, View};
 
 use super::Teacher;
 use super::network::{fingerprint, ports, without_softmax};
-use super::samples::by_sample;
+use super::samples::by_samples;
 use crate::Result;
 
 /// A model as the device runs it; its answers are the device's, bit for bit where it is int8.
@@ -72,7 +72,7 @@ impl SessionTeacher {
 
 impl Teacher for SessionTeacher {
     fn logits(&self, images: &Tensor) -> Result<Tensor> {
-        by_sample(&self.name, images, self.image, self.classes, |image, logits| {
+        by_samples(&self.name, images, &self.image, self.classes, 1, |image, logits| {
             let mut session = self.idle_session()?;
             self.answer(&mut session, image, logits)?;
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(session);
