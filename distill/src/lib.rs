@@ -1,6 +1,7 @@
 //! Distils a large teacher network into a small student with candle.
 #![deny(unsafe_code)]
 
+mod caught;
 pub mod data;
 pub mod device;
 mod error;

@@ -7,6 +7,7 @@ use hipflask_distill::data::DataSpec;
 use hipflask_distill::loss::{LossSpec, TemperatureSchedule};
 use hipflask_distill::network::SizeBudget;
 use hipflask_distill::optim::{OptimizerSpec, ScheduleSpec};
+use hipflask_distill::teacher::{Channels, Placement};
 use hipflask_distill::trainer::{EarlyStopping, Keep, TrainSpec};
 use hipflask_quantize::Method;
 use serde::{Deserialize, Serialize};
@@ -70,6 +71,15 @@ training_table! {
         /// Divisor after that, as in `[data]`; the data's without it.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub std: Option<Vec<f32>> = None,
+        /// Order of the channels for the teacher of a file.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub channels: Option<Channels> = None,
+        /// Where a teacher in ONNX wants the channels; `[n, c, h, w]` without it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub layout: Option<Placement> = None,
+        /// Which output of a teacher in ONNX holds the logits, where it has several.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub output: Option<String> = None,
         /// Share of the target spread over all classes, in `[0, 1)`.
         pub label_smoothing: f64 = 0.0,
         /// Another data set that the teacher is trained on.

@@ -8,7 +8,7 @@ use hipflask_distill::device::Device;
 use hipflask_distill::evaluate::{Logits, score, teacher_logits};
 use hipflask_distill::loss::LossSpec;
 use hipflask_distill::network::NetworkSpec;
-use hipflask_distill::teacher::{self, NetworkTeacher, Teacher, Wanted};
+use hipflask_distill::teacher::{self, NetworkTeacher, Teacher, Wanted, Wishes};
 use hipflask_runtime::file::write_atomically;
 use hipflask_runtime::format::{Card, ModelFile, TeacherCard};
 use hipflask_runtime::graph::Graph;
@@ -121,6 +121,16 @@ fn preprocess(table: &TeacherTable, data: &DataSet) -> Result<Option<Preprocess>
     }))
 }
 
+/// What the recipe says of a teacher's ports.
+fn wishes(table: &TeacherTable, data: &DataSet) -> Result<Wishes> {
+    Ok(Wishes {
+        preprocess: preprocess(table, data)?,
+        channels: table.channels.unwrap_or_default(),
+        layout: table.layout,
+        output: table.output.clone(),
+    })
+}
+
 /// The teacher in the file at `path`, for the data of `recipe`.
 pub fn open(
     path: &Path,
@@ -135,7 +145,7 @@ pub fn open(
         shape: &shape,
         classes: data.classes,
         declared: declared.as_ref(),
-        preprocess: preprocess(table, data)?,
+        wishes: wishes(table, data)?,
         device,
     };
     Ok(teacher::open(path, &wanted)?)

@@ -1,24 +1,34 @@
 //! Teachers: networks that are asked, never trained.
 
+mod arranged;
 pub mod checkpoint;
+pub mod diagnose;
+mod ensemble;
 mod network;
 mod onnx;
 mod open;
+mod restandardise;
 mod samples;
 mod session;
 #[cfg(test)]
+pub(crate) mod stub;
+#[cfg(test)]
 mod tests;
+mod wishes;
 
 use candle_core::Tensor;
 use hipflask_runtime::input::Preprocess;
 
 use crate::Result;
 
+pub use arranged::Order;
 pub use checkpoint::load_weights;
+pub use ensemble::{Average, EnsembleTeacher, Member};
 pub use network::NetworkTeacher;
 pub use onnx::OnnxTeacher;
 pub use open::{Wanted, open};
 pub use session::SessionTeacher;
+pub use wishes::{Channels, Placement, Wishes};
 
 /// A network that has learnt the task.
 pub trait Teacher {

@@ -5,11 +5,11 @@ use std::path::Path;
 use candle_core::Device;
 use hipflask_runtime::format::ModelFile;
 use hipflask_runtime::graph::{Graph, Layout, LoadLimits};
-use hipflask_runtime::input::Preprocess;
 
+use super::arranged::{Arranged, Order};
 use super::checkpoint::{has_graph, load_weights};
 use super::network::ports;
-use super::{NetworkTeacher, OnnxTeacher, SessionTeacher, Teacher};
+use super::{Channels, NetworkTeacher, OnnxTeacher, Placement, SessionTeacher, Teacher, Wishes};
 use crate::{Error, ErrorKind, Result};
 
 /// What the teacher is for, and what the file does not say.
@@ -20,8 +20,8 @@ pub struct Wanted<'a> {
     pub classes: usize,
     /// The network that bare weights belong to.
     pub declared: Option<&'a Graph>,
-    /// How it wants bytes, instead of what its file says.
-    pub preprocess: Option<Preprocess>,
+    /// How it wants its samples, instead of what its file says.
+    pub wishes: Wishes,
     /// Where networks in f32 run.
     pub device: &'a Device,
 }
@@ -33,13 +33,29 @@ pub struct Wanted<'a> {
 pub fn open(path: &Path, wanted: &Wanted<'_>) -> Result<Box<dyn Teacher>> {
     let at = path.display().to_string();
     let refuse = |message: String| Error::new(ErrorKind::Teacher, &at, message);
-    if let Some(preprocess) = &wanted.preprocess {
+    if let Some(preprocess) = &wanted.wishes.preprocess {
         let sample = [&[1], wanted.shape].concat();
         preprocess.check(Layout::Nchw, &sample)?;
     }
+    let is_onnx = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"));
+    let Wishes { channels, layout, output, .. } = &wanted.wishes;
+    if *channels == Channels::Bgr && !matches!(wanted.shape, [3, _, _]) {
+        let given = wanted.shape;
+        return Err(refuse(format!(
+            "channels = \"bgr\" is for images of 3 channels, the data set gives samples {given:?}"
+        )));
+    }
+    if output.is_some() && !is_onnx {
+        return Err(refuse("output is for teachers in .onnx: leave it out".into()));
+    }
+    let order = Order {
+        reversed: *channels == Channels::Bgr,
+        // An ONNX teacher sees to it itself: its input may have another shape then.
+        channels_last: *layout == Some(Placement::Nhwc) && !is_onnx,
+    };
     let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
-    let teacher = match extension.to_str() {
-        Some("onnx") => Box::new(OnnxTeacher::open(path, wanted.shape, wanted.preprocess.clone())?),
+    let teacher: Box<dyn Teacher> = match extension.to_str() {
+        Some("onnx") => Box::new(OnnxTeacher::open(path, wanted.shape, &wanted.wishes)?),
         Some("safetensors") => {
             let bytes = hipflask_runtime::file::open(path)?;
             if has_graph((*bytes).as_ref()) {
@@ -61,7 +77,7 @@ pub fn open(path: &Path, wanted: &Wanted<'_>) -> Result<Box<dyn Teacher>> {
         let (its, wanted) = (teacher.classes(), wanted.classes);
         return Err(refuse(format!("tells {its} classes apart, the data set has {wanted}")));
     }
-    Ok(teacher)
+    Ok(Arranged::wrap(teacher, order))
 }
 
 /// The last part of a path, as a teacher's name.
@@ -71,7 +87,7 @@ pub(super) fn file_name(path: &Path) -> String {
 
 fn of_model(path: &Path, mut file: ModelFile, wanted: &Wanted<'_>) -> Result<Box<dyn Teacher>> {
     check_shape(path, &file.graph, wanted)?;
-    if let Some(preprocess) = &wanted.preprocess {
+    if let Some(preprocess) = &wanted.wishes.preprocess {
         file.preprocess = Some(preprocess.clone());
     }
     let quantized = file.graph.values.iter().any(|value| value.quant.is_some());
@@ -91,7 +107,7 @@ fn of_weights(path: &Path, wanted: &Wanted<'_>) -> Result<Box<dyn Teacher>> {
     };
     check_shape(path, declared, wanted)?;
     let graph = load_weights(path, declared)?;
-    let (name, preprocess) = (file_name(path), wanted.preprocess.clone());
+    let (name, preprocess) = (file_name(path), wanted.wishes.preprocess.clone());
     Ok(Box::new(NetworkTeacher::new(name, &graph, preprocess, wanted.device)?))
 }
 

@@ -10,7 +10,7 @@ use hipflask_runtime::{Model, Options, Session, View};
 
 use super::Teacher;
 use super::network::{fingerprint, ports, without_softmax};
-use super::samples::by_sample;
+use super::samples::by_samples;
 use crate::Result;
 
 /// A model as the device runs it; its answers are the device's, bit for bit where it is int8.
@@ -77,7 +77,7 @@ impl SessionTeacher {
 
 impl Teacher for SessionTeacher {
     fn logits(&self, images: &Tensor) -> Result<Tensor> {
-        by_sample(&self.name, images, &self.shape, self.classes, |sample, logits| {
+        by_samples(&self.name, images, &self.shape, self.classes, 1, |sample, logits| {
             let mut session = self.idle_session()?;
             self.answer(&mut session, sample, logits)?;
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(session);

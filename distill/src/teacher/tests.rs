@@ -65,16 +65,20 @@ fn int8() -> Graph {
 
 const STANDARD: [f32; 2] = [-1.0, 1.0];
 
-fn preprocess(range: [f32; 2]) -> Preprocess {
+pub(super) fn preprocess(range: [f32; 2]) -> Preprocess {
     Preprocess::Image(ImagePreprocess { range, ..ImagePreprocess::default() })
 }
 
 /// A folder with the file `name`.
-fn file(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
+pub(super) fn file(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
     std::fs::write(&path, bytes).unwrap();
     (folder, path)
+}
+
+pub(super) fn ranged(preprocess: Preprocess) -> Wishes {
+    Wishes { preprocess: Some(preprocess), ..Wishes::default() }
 }
 
 fn model_file(graph: Graph) -> Vec<u8> {
@@ -82,17 +86,21 @@ fn model_file(graph: Graph) -> Vec<u8> {
     ModelFile { graph, preprocess, card: Card::default() }.to_bytes()
 }
 
-fn wanted() -> Wanted<'static> {
+pub(super) fn wanted() -> Wanted<'static> {
     let device = &Device::Cpu;
-    Wanted { shape: &[2, 4, 3], classes: 3, declared: None, preprocess: None, device }
+    Wanted { shape: &[2, 4, 3], classes: 3, declared: None, wishes: Wishes::default(), device }
 }
 
-fn opened(name: &str, bytes: &[u8], wanted: &Wanted<'_>) -> crate::Result<Box<dyn Teacher>> {
+pub(super) fn opened(
+    name: &str,
+    bytes: &[u8],
+    wanted: &Wanted<'_>,
+) -> crate::Result<Box<dyn Teacher>> {
     let (_folder, path) = file(name, bytes);
     open(&path, wanted)
 }
 
-fn error_of(name: &str, bytes: &[u8], wanted: &Wanted<'_>) -> Error {
+pub(super) fn error_of(name: &str, bytes: &[u8], wanted: &Wanted<'_>) -> Error {
     let error = opened(name, bytes, wanted).err().unwrap();
     assert!(error.to_string().contains(name), "{error}");
     error
@@ -184,7 +192,7 @@ fn bare_weights_need_the_declared_network() {
     assert!(error.to_string().contains("network = "), "{error}");
     let declared = Network::new(&graph, device).unwrap().to_graph().unwrap();
     let own = preprocess([0.0, 255.0]);
-    let wanted = Wanted { declared: Some(&declared), preprocess: Some(own.clone()), ..wanted() };
+    let wanted = Wanted { declared: Some(&declared), wishes: ranged(own.clone()), ..wanted() };
     let teacher = opened("bare.safetensors", &bytes, &wanted).unwrap();
     let expected = NetworkTeacher::new("t", &graph, Some(own.clone()), device).unwrap();
     let images = batch();
@@ -226,107 +234,12 @@ fn other_images_and_classes_are_refused_with_both_sides() {
     assert!(error.to_string().contains("3 classes apart, the data set has 10"), "{error}");
     let error = error_of("teacher.h5", &bytes, &wanted());
     assert!(error.to_string().contains(".onnx, .safetensors, .pth, .pt or .th"), "{error}");
-    let std = ImagePreprocess { std: vec![0.0], ..ImagePreprocess::default() };
-    let std = Preprocess::Image(std);
-    let wanted = Wanted { preprocess: Some(std), ..wanted() };
+    let std = Preprocess::Image(ImagePreprocess { std: vec![0.0], ..ImagePreprocess::default() });
+    let wanted = Wanted { wishes: ranged(std), ..wanted() };
     assert!(opened("t.safetensors", &bytes, &wanted).is_err());
 }
 
-/// A protocol buffer field that holds bytes.
-fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
-    let mut field = vec![number << 3 | 2];
-    let mut length = bytes.len();
-    while length >= 0x80 {
-        field.push(length as u8 | 0x80);
-        length >>= 7;
-    }
-    field.push(length as u8);
-    field.extend(bytes);
-    field
-}
-
-/// A protocol buffer field that holds an integer below 128.
-fn number(field: u8, value: u8) -> Vec<u8> {
-    vec![field << 3, value]
-}
-
-/// An ONNX value `name` in f32 of `shape` (onnx.proto: ValueInfoProto); `None` is the symbol N.
-fn value_info(name: &str, shape: &[Option<u8>]) -> Vec<u8> {
-    let dims: Vec<Vec<u8>> = shape
-        .iter()
-        .map(|dim| field(1, &dim.map_or_else(|| field(2, b"N"), |size| number(1, size))))
-        .collect();
-    let tensor = [number(1, 1), field(2, &dims.concat())].concat();
-    [field(1, name.as_bytes()), field(2, &field(1, &tensor))].concat()
-}
-
-/// An ONNX file: Flatten, MatMul by [[1, 2, 3], [4, 5, 6]], and Softmax if asked for.
-fn onnx_file(opset: u8, batch: Option<u8>, softmax: bool) -> Vec<u8> {
-    let node = |inputs: &[&str], output: &str, op: &str| {
-        let inputs: Vec<Vec<u8>> = inputs.iter().map(|i| field(1, i.as_bytes())).collect();
-        let rest = [field(2, output.as_bytes()), field(4, op.as_bytes())].concat();
-        field(1, &[inputs.concat(), rest].concat())
-    };
-    let numbers: Vec<u8> = [1.0_f32, 2.0, 3.0, 4.0, 5.0, 6.0].map(f32::to_le_bytes).concat();
-    let weights =
-        [number(1, 2), number(1, 3), number(2, 1), field(8, b"w"), field(9, &numbers)].concat();
-    let mut nodes = [node(&["x"], "flat", "Flatten"), node(&["flat", "w"], "y", "MatMul")].concat();
-    if softmax {
-        nodes.extend(node(&["y"], "p", "Softmax"));
-    }
-    let graph = [
-        nodes,
-        field(2, b"g"),
-        field(5, &weights),
-        field(11, &value_info("x", &[batch, Some(2), Some(1), Some(1)])),
-        field(12, &value_info(if softmax { "p" } else { "y" }, &[batch, Some(3)])),
-    ];
-    [number(1, 8), field(7, &graph.concat()), field(8, &number(2, opset))].concat()
-}
-
-fn onnx_wanted() -> Wanted<'static> {
-    Wanted { shape: &[2, 1, 1], ..wanted() }
-}
-
-#[test]
-fn onnx_gives_logits_with_any_batch_dimension_and_with_a_softmax() {
-    let x = Tensor::new(&[1.0_f32, 0.0, 0.0, 1.0, 2.0, -1.0], &Device::Cpu).unwrap();
-    let x = x.reshape((3, 2, 1, 1)).unwrap();
-    // Rows of the matrix, then 2·(1, 2, 3) - (4, 5, 6), by hand.
-    let expected = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, -2.0, -1.0, 0.0];
-    for batch in [Some(1), None] {
-        // Softmax flattened to two dimensions until opset 12.
-        for (opset, softmax) in [(13, false), (13, true), (11, true)] {
-            let file = onnx_file(opset, batch, softmax);
-            let teacher = opened("t.onnx", &file, &onnx_wanted()).unwrap();
-            let logits = values(&teacher.logits(&x).unwrap());
-            assert_eq!(logits, expected, "batch {batch:?}, opset {opset}, softmax {softmax}");
-            assert_eq!((teacher.classes(), teacher.preprocess()), (3, None));
-        }
-    }
-}
-
-#[test]
-fn onnx_that_does_not_fit_is_refused_with_both_sides() {
-    let file = onnx_file(13, None, false);
-    for (bytes, wanted, words) in [
-        (file.clone(), wanted(), "takes [?, 2, 1, 1], the data set gives [1, 2, 4, 3]"),
-        (onnx_file(13, Some(4), false), onnx_wanted(), "export it with batch 1 or a dynamic batch"),
-        (
-            file.clone(),
-            Wanted { classes: 4, ..onnx_wanted() },
-            "3 classes apart, the data set has 4",
-        ),
-        (file[..file.len() / 2].to_vec(), onnx_wanted(), "cannot be read"),
-        (b"no protocol buffer".to_vec(), onnx_wanted(), "cannot be read"),
-    ] {
-        let error = error_of("t.onnx", &bytes, &wanted);
-        assert_eq!(error.kind(), ErrorKind::Teacher);
-        assert!(error.to_string().contains(words), "{error} has no {words:?}");
-    }
-}
-
-fn gunzip(path: &Path) -> Vec<u8> {
+pub(super) fn gunzip(path: &Path) -> Vec<u8> {
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).unwrap();
     flate2::read::GzDecoder::new(file).read_to_end(&mut bytes).unwrap();
@@ -334,7 +247,11 @@ fn gunzip(path: &Path) -> Vec<u8> {
 }
 
 /// How many of `samples` (label, pixels) the teacher recognises.
-fn recognised(teacher: &dyn Teacher, samples: &[(u8, &[u8])], image: [usize; 3]) -> usize {
+pub(super) fn recognised(
+    teacher: &dyn Teacher,
+    samples: &[(u8, &[u8])],
+    image: [usize; 3],
+) -> usize {
     let preprocess = teacher.preprocess().unwrap().image("teacher").unwrap();
     let tables: Vec<[f32; 256]> = (0..image[0]).map(|c| preprocess.table(c)).collect();
     let plane = image[1] * image[2];
@@ -346,23 +263,6 @@ fn recognised(teacher: &dyn Teacher, samples: &[(u8, &[u8])], image: [usize; 3])
     let images = Tensor::from_vec(pixels.collect::<Vec<f32>>(), shape, &Device::Cpu).unwrap();
     let logits = teacher.logits(&images).unwrap().to_vec2::<f32>().unwrap();
     samples.iter().zip(logits).filter(|((label, _), row)| best(row) == usize::from(*label)).count()
-}
-
-#[test]
-fn resnet20_in_onnx_scores_as_in_pytorch() {
-    let Some(data) = data("resnet20_in_onnx_scores_as_in_pytorch") else { return };
-    let records = gunzip(&data.join("cifar10-subset/test-761.bin.gz"));
-    let samples: Vec<(u8, &[u8])> = records.chunks(3073).map(|r| (r[0], &r[1..])).collect();
-    let preprocess = Preprocess::Image(ImagePreprocess {
-        range: [0.0, 1.0],
-        mean: vec![0.485, 0.456, 0.406],
-        std: vec![0.229, 0.224, 0.225],
-    });
-    let image = [3, 32, 32];
-    let wanted = Wanted { shape: &image, classes: 10, preprocess: Some(preprocess), ..wanted() };
-    let teacher = open(&data.join("models/cifar10-resnet20-opset13.onnx"), &wanted).unwrap();
-    // PyTorch's own score of the checkpoint on these images: 698 of 761.
-    assert_eq!(recognised(&*teacher, &samples, image), 698);
 }
 
 #[test]
@@ -382,26 +282,11 @@ fn resnets_of_pytorch_checkpoints_score_as_in_pytorch() {
     {
         let spec = NetworkSpec { network: Some(network.into()), ..NetworkSpec::default() };
         let graph = spec.build(&image, 10, 1).unwrap();
-        let preprocess = Some(preprocess.clone());
+        let wishes = ranged(preprocess.clone());
         let wanted =
-            Wanted { shape: &image, classes: 10, preprocess, declared: Some(&graph), ..wanted() };
+            Wanted { shape: &image, classes: 10, wishes, declared: Some(&graph), ..wanted() };
         let teacher = open(&data.join(format!("models/cifar10-{file}.th")), &wanted).unwrap();
         let found: usize = samples.chunks(100).map(|part| recognised(&*teacher, part, image)).sum();
         assert_eq!(found, right, "{network}");
     }
-}
-
-#[test]
-fn the_mnist_network_of_cntk_scores_as_measured() {
-    let Some(data) = data("the_mnist_network_of_cntk_scores_as_measured") else { return };
-    let images = gunzip(&data.join("mnist/t10k-images-idx3-ubyte.gz"));
-    let labels = gunzip(&data.join("mnist/t10k-labels-idx1-ubyte.gz"));
-    let samples: Vec<(u8, &[u8])> =
-        labels[8..].iter().copied().zip(images[16..].chunks(784)).collect();
-    let image = [1, 28, 28];
-    let wishes = Some(preprocess([0.0, 255.0]));
-    let wanted = Wanted { shape: &image, classes: 10, preprocess: wishes, ..wanted() };
-    let teacher = open(&data.join("models/mnist-cnn-cntk-opset7.onnx"), &wanted).unwrap();
-    // 98.91 %, as measured with another runtime on all 10,000.
-    assert_eq!(recognised(&*teacher, &samples, image), 9891);
 }

@@ -8,6 +8,7 @@
 
 mod cursor;
 mod pickle;
+mod prefix;
 mod rebuild;
 #[cfg(test)]
 mod tests;
@@ -35,8 +36,10 @@ const NAMED: usize = 3;
 ///
 /// Every tensor of the graph must be in the file with the same shape, and the file may hold no
 /// other weights; f16, bf16 and f64 become f32. In a checkpoint of several objects the state dict
-/// is found under `state_dict`, `model_state_dict`, `model` or `net`; the prefixes `module.` and
-/// `_orig_mod.` and the counters `num_batches_tracked` are dropped.
+/// is found under `state_dict`, `model_state_dict`, `model`, `net`, `teacher` and the like, or where
+/// it is the only dictionary of tensors; the prefixes `module.` and `_orig_mod.` and the counters
+/// `num_batches_tracked` are dropped. Where all of the graph's tensors stand behind one other
+/// prefix, as `backbone.`, those are taken and what stands elsewhere is left.
 pub fn load_weights(path: &Path, into: &Graph) -> Result<Graph> {
     let at = path.display().to_string();
     if into.layout != Layout::Nchw || into.values.iter().any(|value| value.quant.is_some()) {
@@ -48,6 +51,8 @@ pub fn load_weights(path: &Path, into: &Graph) -> Result<Graph> {
     let bytes: &[u8] = (*bytes).as_ref();
     let fail = |message| Error::new(ErrorKind::Checkpoint, &at, message);
     let weights = read(bytes).and_then(own_names).map_err(fail)?;
+    let wanted: Vec<String> = into.tensor_order().collect();
+    let weights = prefix::within(weights, &wanted).map_err(fail)?;
     fill(&weights, into).map_err(fail)
 }
 

@@ -95,6 +95,47 @@ fn every_container_gives_the_stated_weights() {
     }
 }
 
+/// The stated tensors with `prefix` before their names.
+fn prefixed(prefix: &str) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+    stated().into_iter().map(|(name, s, v)| (format!("{prefix}{name}"), s, v)).collect()
+}
+
+fn safetensors_of_named(tensors: &[(String, Vec<usize>, Vec<f32>)]) -> Vec<u8> {
+    let named: Vec<_> = tensors.iter().map(|(n, s, v)| (&**n, s.clone(), v.clone())).collect();
+    safetensors_of(&named)
+}
+
+#[test]
+fn wrappers_and_the_prefix_of_a_part_are_dropped() {
+    for prefix in ["module.", "_orig_mod.module.", "backbone.", "model.encoder.net.", "module.a."] {
+        let graph = load(&safetensors_of_named(&prefixed(prefix)));
+        assert_stated(&graph.unwrap_or_else(|e| panic!("{prefix}: {e}")));
+    }
+    // What stands beside the part is not the network's.
+    let beside = ("loss.centers".to_string(), vec![2], vec![1.0, 2.0]);
+    let file = [prefixed("net."), vec![beside.clone()]].concat();
+    assert_stated(&load(&safetensors_of_named(&file)).unwrap());
+    // Without a prefix it could be.
+    let error = error_of(&safetensors_of_named(&[prefixed(""), vec![beside.clone()]].concat()));
+    assert!(error.contains("holds 1 that \"tiny\" lacks: \"loss.centers\""), "{error}");
+    let error = error_of(&safetensors_of_named(&[prefixed("s."), prefixed("t.")].concat()));
+    assert!(error.contains("holds the network several times, as s. and t.: save"), "{error}");
+    // A part that lacks a tensor is no part.
+    let mut torn = prefixed("net.");
+    torn.remove(0);
+    let error = error_of(&safetensors_of_named(&torn));
+    assert!(error.contains("lacks 7 tensors") && error.contains("net."), "{error}");
+}
+
+#[test]
+fn the_only_dictionary_of_tensors_needs_no_known_key() {
+    // Another key of the same length in the place of the fixture's.
+    let mut file = NESTED.to_vec();
+    let at = file.windows(10).position(|w| w == b"state_dict").unwrap();
+    file[at..at + 10].copy_from_slice(b"swa_model1");
+    assert_stated(&load(&file).unwrap());
+}
+
 #[test]
 fn half_precision_in_safetensors_is_widened() {
     let mut weights = stated();

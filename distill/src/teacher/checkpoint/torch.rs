@@ -17,8 +17,18 @@ use super::zip::Archive;
 /// 0x1950a86a20f9469cfc6c, with which the older format begins.
 const LEGACY_MAGIC: &[u8] = &[0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 
-/// Under which keys training scripts put the state dict.
-const KEYS: [&str; 4] = ["state_dict", "model_state_dict", "model", "net"];
+/// Under which keys training scripts put the state dict, the likeliest first.
+const KEYS: [&str; 9] = [
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "net",
+    "network",
+    "teacher",
+    "teacher_state_dict",
+    "weights",
+    "params",
+];
 
 /// Dictionaries in dictionaries that are looked into.
 const MOST_LEVELS: usize = 4;
@@ -123,7 +133,7 @@ fn state_dict<'p, 'a>(pickle: &'p Pickle<'a>) -> Result<Vec<(&'a str, &'p Tensor
         let nested = KEYS
             .iter()
             .find_map(|key| value(pickle, dict, key).filter(|item| matches!(item, Item::Dict(_))));
-        match nested {
+        match nested.or_else(|| only_dict_of_tensors(pickle, dict)) {
             Some(nested) => dict = nested,
             None => break,
         }
@@ -153,6 +163,20 @@ fn state_dict<'p, 'a>(pickle: &'p Pickle<'a>) -> Result<Vec<(&'a str, &'p Tensor
         ));
     }
     Ok(tensors)
+}
+
+/// Where no tensors are in `dict` itself: the one dictionary in it that holds some.
+fn only_dict_of_tensors<'p, 'a>(pickle: &'p Pickle<'a>, dict: &Item<'a>) -> Option<&'p Item<'a>> {
+    let has_tensors = |item: &Item<'a>| {
+        let Item::Dict(pairs) = item else { return false };
+        pairs.iter().any(|&(_, id)| matches!(pickle.item(id), Item::Tensor(_)))
+    };
+    let Item::Dict(pairs) = dict else { return None };
+    if has_tensors(dict) {
+        return None;
+    }
+    let mut found = pairs.iter().map(|&(_, id)| pickle.item(id)).filter(|item| has_tensors(item));
+    found.next().filter(|_| found.next().is_none())
 }
 
 /// What `dict` holds under `key`; the last of several, as in Python.
