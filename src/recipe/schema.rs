@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use hipflask_distill::data::DataSpec;
 use hipflask_distill::loss::{LossSpec, TemperatureSchedule};
 use hipflask_distill::optim::{OptimizerSpec, ScheduleSpec};
+use hipflask_distill::soft_targets::Precision;
 use hipflask_quantize::Method;
 use serde::{Deserialize, Serialize};
 
@@ -150,6 +151,18 @@ pub struct DistillTable {
     pub clip_norm: Option<f64>,
     /// The weighted sum that the student minimises.
     pub loss: Vec<LossSpec>,
+    /// Augmented views of each sample, which come back epoch after epoch, so that the teacher is
+    /// asked no more often than that and its answers are kept; new views every epoch without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_views: Option<usize>,
+    /// Folder of the teacher's answers, shared by all runs that ask the same; `soft-targets` in the
+    /// run's own without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<PathBuf>,
+    /// How its logits are kept.
+    pub cache_precision: Precision,
+    /// Seed of the augmentation of cached views; not the recipe's, so that seeds share them.
+    pub view_seed: u64,
     /// Whether the same student is also trained on labels only, for comparison.
     pub control: bool,
 }
@@ -167,6 +180,10 @@ impl Default for DistillTable {
                 LossSpec::Kd { temperature: TemperatureSchedule::default(), weight: 0.9 },
                 LossSpec::CrossEntropy { weight: 0.1, label_smoothing: 0.0 },
             ],
+            cache_views: None,
+            cache: None,
+            cache_precision: Precision::default(),
+            view_seed: 0,
             control: false,
         }
     }

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail};
 use hipflask_distill::data::DataSet;
 use hipflask_distill::network::NetworkSpec;
+use hipflask_distill::soft_targets::Views;
 use hipflask_distill::teacher::load_weights;
 use hipflask_distill::trainer::TrainSpec;
 use hipflask_runtime::format::{Card, ModelFile};
@@ -36,7 +37,11 @@ pub fn initial(run: &Run, data: &DataSet) -> Result<Graph> {
 /// The recipe's budget and objective for the student.
 pub fn spec(run: &Run) -> TrainSpec {
     let table = &run.recipe.distill;
+    // A cache of images that stay the same holds one view of them.
+    let views = table.cache_views.or(table.cache.as_ref().map(|_| 1));
+    let (seed, precision) = (table.view_seed, table.cache_precision);
     TrainSpec {
+        views: views.map(|count| Views { count, seed, precision }),
         epochs: table.epochs,
         batch_size: table.batch_size,
         optimizer: table.optimizer,

@@ -180,6 +180,7 @@ fn train(run: &Run, student_data: &DataSet) -> Result<NetworkTeacher> {
         schedule: table.schedule.clone(),
         clip_norm: table.clip_norm,
         loss: vec![LossSpec::CrossEntropy { weight: 1.0, label_smoothing: table.label_smoothing }],
+        views: None,
     };
     let name = graph.name.clone();
     let graph = run.train("teacher", &graph, data, None, &spec)?;

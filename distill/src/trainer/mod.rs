@@ -64,6 +64,9 @@ pub struct Files<'a> {
     pub metrics: Option<&'a Path>,
     /// Whether to go on from the checkpoint, if it is there.
     pub resume: bool,
+    /// Folder of the teacher's answers, shared by all runs that ask the same; kept only where
+    /// [`TrainSpec::views`] limits them.
+    pub soft_targets: Option<&'a Path>,
     /// Time between checkpoints within an epoch; see [`CHECKPOINT_EVERY`].
     pub every: Option<Duration>,
 }
@@ -104,9 +107,11 @@ pub fn train(training: &Training<'_>, monitor: &mut dyn Monitor) -> Result<Graph
     let every = training.files.every.unwrap_or(CHECKPOINT_EVERY);
     while progress.epochs < training.spec.epochs {
         let epoch = progress.epochs;
+        let view = stepper.begin_epoch(epoch, monitor)?;
         let batches = training
             .data
             .training_batches(training.seed, epoch as u64, training.spec.batch_size)
+            .augmented(&training.data.augment, view.seed, view.number)
             .starting_at(progress.steps);
         monitor.epoch_started(
             epoch + 1,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::loss::LossSpec;
 use crate::optim::{OptimizerSpec, ScheduleSpec};
+use crate::soft_targets::Views;
 use crate::{Error, ErrorKind, Result};
 
 /// The budget and the rules of one training.
@@ -21,6 +22,8 @@ pub struct TrainSpec {
     pub clip_norm: Option<f64>,
     /// The objective, a weighted sum.
     pub loss: Vec<LossSpec>,
+    /// The views of the samples that come back epoch after epoch; new ones every epoch without it.
+    pub views: Option<Views>,
 }
 
 impl TrainSpec {
@@ -44,6 +47,9 @@ impl TrainSpec {
             && !(norm.is_finite() && norm > 0.0)
         {
             return wrong("clip_norm", format!("{norm} must be finite and above 0"));
+        }
+        if let Some(views) = &self.views {
+            views.check()?;
         }
         self.optimizer.check()?;
         self.schedule.check()
