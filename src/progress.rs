@@ -81,6 +81,12 @@ impl Bar {
         self.bar.inc(1);
     }
 
+    /// `done` of `steps` steps are done.
+    pub fn reached(&self, done: u64, steps: u64) {
+        self.bar.set_length(steps);
+        self.bar.set_position(done);
+    }
+
     /// Text at the end of the bar; not shown where there are lines instead.
     pub fn message(&self, text: &str) {
         self.bar.set_message(text.to_string());

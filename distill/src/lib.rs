@@ -13,7 +13,7 @@ pub mod network;
 pub mod nn;
 pub mod optim;
 pub mod random;
-mod soft_targets;
+pub mod soft_targets;
 pub mod suggest;
 pub mod teacher;
 pub mod trainer;

@@ -48,6 +48,14 @@ pub(super) fn check(recipe: &Recipe) -> Checked {
     WeightedSum::new(&distill.loss)
         .map_err(|error| Problem::at("distill.loss", format!("distill.loss: {error}")))?;
 
+    if let Some(views) = distill.cache_views {
+        within("distill.cache_views", views, 1..=100_000)?;
+    } else if distill.cache.is_some() && !recipe.data.augment.is_empty() {
+        let message = "distill.cache keeps the teacher's answers to a number of augmented views: say how \
+                       many with cache_views";
+        return Err(Problem::at("distill.cache", message));
+    }
+
     if quantize.calibration.samples == 0 {
         return out_of_range("quantize.calibration.samples", 0, "at least 1");
     }

@@ -7,6 +7,7 @@ use hipflask_distill::data::DataSpec;
 use hipflask_distill::loss::{LossSpec, TemperatureSchedule};
 use hipflask_distill::network::SizeBudget;
 use hipflask_distill::optim::{OptimizerSpec, ScheduleSpec};
+use hipflask_distill::soft_targets::Precision;
 use hipflask_distill::teacher::{Channels, Placement};
 use hipflask_distill::trainer::{EarlyStopping, Keep, TrainSpec};
 use hipflask_quantize::Method;
@@ -121,6 +122,18 @@ training_table! {
     pub struct DistillTable {
         /// The weighted sum that the student minimises.
         pub loss: Vec<LossSpec> = hinton(),
+        /// Augmented views of each sample, which come back epoch after epoch, so that the teacher is
+        /// asked no more often than that and its answers are kept; new views every epoch without it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub cache_views: Option<usize> = None,
+        /// Folder of the teacher's answers, shared by all runs that ask the same; `soft-targets` in
+        /// the run's own without it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub cache: Option<PathBuf> = None,
+        /// How its logits are kept.
+        pub cache_precision: Precision = Precision::default(),
+        /// Seed of the augmentation of cached views; not the recipe's, so that seeds share them.
+        pub view_seed: u64 = 0,
         /// Whether the same student is also trained on labels only, for comparison.
         pub control: bool = false,
     }

@@ -37,7 +37,7 @@ fn an_unknown_key_is_named_with_its_line_table_and_nearest_key() {
     assert_eq!(
         error_of(text, &[]),
         "recipe.toml, line 4: unknown key \"epoch\" in [distill]: did you mean \"epochs\"? (valid: \
-         loss, control, epochs, minutes, batch_size, accumulate, optimizer, schedule, clip_norm, \
+         loss, cache_views, cache, cache_precision, view_seed, control, epochs, minutes, batch_size, accumulate, optimizer, schedule, clip_norm, \
          ema, early_stopping, keep)"
     );
     let text = "\n[distil]\nepochs = 5\n";
@@ -155,6 +155,11 @@ fn numbers_out_of_range_are_named_with_their_line() {
         (
             "[teacher]\nfile = \"t.onnx\"\n[teacher.data]\nformat = \"idx\"\n",
             "line 3: [teacher] has a file",
+        ),
+        ("[distill]\ncache_views = 0\n", "line 2: distill.cache_views is 0: it must be from 1"),
+        (
+            "[data]\naugment = [\"flip\"]\n[distill]\ncache = \"kept\"\n",
+            "line 4: distill.cache keeps the teacher's answers to a number of augmented views",
         ),
         ("[bundle]\ntargets = [\"\"]\n", "line 2: bundle.targets"),
         ("[teacher]\nema = 1.0\n", "line 2: teacher.ema: 1 must be at least 0 and below 1"),

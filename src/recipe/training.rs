@@ -75,6 +75,7 @@ macro_rules! training_table {
                     early_stopping: self.early_stopping,
                     keep: self.keep,
                     loss,
+                    views: None,
                 }
             }
         }

@@ -54,6 +54,11 @@ impl RunFolder {
         self.file(&format!("metrics-{role}.jsonl"))
     }
 
+    /// The teacher's answers, where the recipe limits the views and names no other cache.
+    pub fn soft_targets(&self) -> PathBuf {
+        self.file("soft-targets")
+    }
+
     /// The checkpoint of one training.
     pub fn checkpoint(&self, role: &str) -> PathBuf {
         self.root.join("checkpoints").join(format!("{role}.safetensors"))

@@ -33,6 +33,18 @@ impl Monitor for TrainingMonitor {
         self.bar.message(&format!("loss {loss:.4}"));
     }
 
+    fn asked(&mut self, view: usize, done: usize, samples: usize) {
+        self.bar.label(&format!("teacher, view {view}"));
+        self.bar.reached(done as u64, samples as u64);
+        if done == samples {
+            self.bar.line(&format!("teacher: view {view} of {samples} samples is kept"));
+        }
+    }
+
+    fn note(&mut self, text: &str) {
+        self.bar.line(text);
+    }
+
     fn epoch_ended(&mut self, metrics: &EpochMetrics) {
         let EpochMetrics { epoch, loss, images_per_second, .. } = metrics;
         let mut line = format!("{} epoch {epoch}/{}: loss {loss:.4}", self.role, self.epochs);

@@ -91,7 +91,10 @@ impl Run {
         spec: &TrainSpec,
     ) -> Result<Trained> {
         let (checkpoint, metrics) = (self.folder.checkpoint(role), self.folder.metrics(role));
+        let cache = self.recipe.distill.cache.clone();
+        let soft_targets = cache.unwrap_or_else(|| self.folder.soft_targets());
         let files = Files {
+            soft_targets: Some(&soft_targets),
             checkpoint: Some(&checkpoint),
             metrics: Some(&metrics),
             resume: self.resume,

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail};
 use hipflask_distill::data::DataSet;
 use hipflask_distill::network::{Fit, NetworkSpec, SizeBudget};
+use hipflask_distill::soft_targets::Views;
 use hipflask_distill::teacher::load_weights;
 use hipflask_distill::trainer::{TrainSpec, Trained};
 use hipflask_runtime::format::{Card, ModelFile};
@@ -59,7 +60,11 @@ pub fn initial(run: &Run, data: &DataSet) -> Result<Graph> {
 /// The recipe's budget and objective for the student.
 pub fn spec(run: &Run) -> TrainSpec {
     let table = &run.recipe.distill;
-    table.training(table.loss.clone())
+    // A cache of samples that stay the same holds one view of them.
+    let views = table.cache_views.or(table.cache.as_ref().map(|_| 1));
+    let (seed, precision) = (table.view_seed, table.cache_precision);
+    let views = views.map(|count| Views { count, seed, precision });
+    TrainSpec { views, ..table.training(table.loss.clone()) }
 }
 
 /// Trains the student from `teacher`; writes and measures `student-f32.safetensors`.

@@ -64,6 +64,9 @@ pub struct Files<'a> {
     pub metrics: Option<&'a Path>,
     /// Whether to go on from the checkpoint, if it is there.
     pub resume: bool,
+    /// Folder of the teacher's answers, shared by all runs that ask the same; kept only where
+    /// [`TrainSpec::views`] limits them.
+    pub soft_targets: Option<&'a Path>,
     /// Time between checkpoints within an epoch; see [`CHECKPOINT_EVERY`].
     pub every: Option<Duration>,
 }

@@ -16,6 +16,17 @@ pub trait Monitor {
         let _ = loss;
     }
 
+    /// The teacher was asked for `done` of `samples` samples of view `view`, from 1, whose answers
+    /// are kept.
+    fn asked(&mut self, view: usize, done: usize, samples: usize) {
+        let _ = (view, done, samples);
+    }
+
+    /// Something that a user should know, as a sentence.
+    fn note(&mut self, text: &str) {
+        let _ = text;
+    }
+
     /// An epoch ended.
     fn epoch_ended(&mut self, metrics: &EpochMetrics) {
         let _ = metrics;

@@ -73,8 +73,10 @@ impl<'a> Run<'a> {
         let epoch = self.progress.epochs;
         let per_epoch = self.stepper.steps_per_epoch;
         monitor.epoch_started(epoch + 1, spec.epochs, per_epoch, self.progress.steps);
+        let view = self.stepper.begin_epoch(epoch, monitor)?;
         let batches = data
             .training_batches(seed, epoch as u64, spec.batch_size)?
+            .augmented(&data.augment, view.seed, view.number)
             .starting_at(self.progress.steps)
             .take(per_epoch - self.progress.steps);
         let every = files.every.unwrap_or(CHECKPOINT_EVERY);

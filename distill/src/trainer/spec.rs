@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::loss::LossSpec;
 use crate::optim::{OptimizerSpec, ScheduleSpec};
+use crate::soft_targets::Views;
 use crate::{Error, ErrorKind, Result};
 
 /// The budget and the rules of one training.
@@ -33,6 +34,8 @@ pub struct TrainSpec {
     pub keep: Keep,
     /// The objective, a weighted sum.
     pub loss: Vec<LossSpec>,
+    /// The views of the samples that come back epoch after epoch; new ones every epoch without it.
+    pub views: Option<Views>,
 }
 
 /// Stops a training whose validation accuracy grows no more (Prechelt 1998).
@@ -77,6 +80,7 @@ impl Default for TrainSpec {
             early_stopping: None,
             keep: Keep::default(),
             loss: vec![LossSpec::CrossEntropy { weight: 1.0, label_smoothing: 0.0 }],
+            views: None,
         }
     }
 }
@@ -127,6 +131,9 @@ impl TrainSpec {
                     format!("min_delta is {min_delta}: it must be a fraction, as 0.001 for 0.1 %");
                 return wrong("early_stopping", message);
             }
+        }
+        if let Some(views) = &self.views {
+            views.check()?;
         }
         self.optimizer.check()?;
         self.schedule.check()

@@ -5,13 +5,13 @@ use candle_core::Tensor;
 use super::clock::Clock;
 use super::epoch::StepResult;
 use super::update::Update;
-use super::{TrainSpec, Training};
+use super::{Monitor, TrainSpec, Training};
 use crate::data::Batch;
 use crate::evaluate::best;
 use crate::interpreter::{Mode, Network};
 use crate::loss::{LossInput, Moment, WeightedSum};
 use crate::optim::Position;
-use crate::soft_targets::SoftTargets;
+use crate::soft_targets::{SoftTargets, View};
 use crate::{Error, ErrorKind, Result};
 
 /// What learns from the batches of one training.
@@ -43,7 +43,10 @@ impl<'a> Stepper<'a> {
             return Err(Error::new(ErrorKind::Config, role, message));
         }
         let targets = match training.teacher {
-            Some(teacher) if objective.needs_teacher() => Some(SoftTargets::new(teacher, data)),
+            Some(teacher) if objective.needs_teacher() => {
+                let (views, folder) = (spec.views.as_ref(), training.files.soft_targets);
+                Some(SoftTargets::new(teacher, data, views, folder))
+            }
             None if objective.needs_teacher() => {
                 let message = "the objective needs a teacher, the run has none";
                 return Err(Error::new(ErrorKind::Config, role, message));
@@ -64,6 +67,16 @@ impl<'a> Stepper<'a> {
             objective,
             targets,
         })
+    }
+
+    /// Makes ready for epoch `epoch`, from 0; returns what it shows of the samples.
+    pub(super) fn begin_epoch(&mut self, epoch: usize, monitor: &mut dyn Monitor) -> Result<View> {
+        let Training { data, spec, seed, .. } = *self.training;
+        let view = View::of(epoch, seed, spec.views.as_ref(), !data.augment.is_empty());
+        if let Some(targets) = &mut self.targets {
+            targets.prepare(view, monitor)?;
+        }
+        Ok(view)
     }
 
     /// Learns from batch `step` of epoch `epoch`, both from 0.

@@ -16,6 +16,7 @@ use crate::interpreter::Mode;
 use crate::loss::{LossSpec, TemperatureSchedule};
 use crate::optim::{OptimizerSpec, ScheduleSpec};
 use crate::random::Stream;
+use crate::soft_targets::{Precision, Views};
 
 /// A convolution with batch norm, a pool and a linear layer.
 fn network(channels: usize, seed: u64) -> Graph {
@@ -223,6 +224,7 @@ fn a_run_that_was_cut_short_anywhere_ends_with_the_same_weights() {
             metrics: Some(&metrics),
             resume: true,
             every: Some(Duration::from_secs(every)),
+            ..Files::default()
         };
         let mortal = Mortal::new(answers);
         let mut run = plain(&graph, &data, spec(3, &kd()));
@@ -321,6 +323,41 @@ fn a_teacher_is_asked_once_where_images_stay_the_same_and_not_at_all_at_the_end(
 }
 
 #[test]
+fn a_run_with_cached_views_that_was_cut_short_ends_with_the_same_weights() {
+    let (graph, data) = (network(5, 1), digits(&[Augment::Crop(1)], 200));
+    let views = Some(Views { count: 2, seed: 0, precision: Precision::F32 });
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let teacher = Mortal::new(4);
+    let mut run = plain(&graph, &data, TrainSpec { views, ..spec(4, &kd()) });
+    run.teacher = Some(&teacher);
+    run.files.soft_targets = Some(folders[0].path());
+    let reference = run.train().unwrap();
+    // 200 samples are two questions a view.
+    assert_eq!(teacher.answers.get(), 0);
+    let state = folders[1].path().join("state.safetensors");
+    run.files = Files {
+        checkpoint: Some(&state),
+        resume: true,
+        soft_targets: Some(folders[1].path()),
+        ..Files::default()
+    };
+    // Dies while the second view is asked.
+    let mortal = Mortal::new(3);
+    run.teacher = Some(&mortal);
+    assert_eq!(run.error().kind(), ErrorKind::Teacher);
+    let teacher = Mortal::new(2);
+    run.teacher = Some(&teacher);
+    assert!(run.train().unwrap() == reference);
+    assert_eq!(teacher.answers.get(), 0);
+    // Asked live, the same views give the same answers, here in batches of other sizes.
+    run.files = Files::default();
+    let live = Mortal::new(usize::MAX);
+    run.teacher = Some(&live);
+    run.train().unwrap();
+    assert_eq!(usize::MAX - live.answers.get(), 4 * 7);
+}
+
+#[test]
 fn a_teacher_with_its_own_standardisation_gets_it() {
     // With the student's pixels at half the scale, a teacher that is told so answers the same.
     let data = digits(&[Augment::Crop(1)], 100);
@@ -332,7 +369,7 @@ fn a_teacher_with_its_own_standardisation_gets_it() {
         teacher.preprocess = preprocess;
         let batch = data.training_batches(1, 0, 50).unwrap().next().unwrap();
         let images = Tensor::from_slice(&batch.values, &batch.shape[..], &Device::Cpu).unwrap();
-        let targets = crate::soft_targets::SoftTargets::new(&teacher, data);
+        let targets = crate::soft_targets::SoftTargets::new(&teacher, data, None, None);
         targets.logits(&batch, &images, &Device::Cpu).unwrap().to_vec2::<f32>().unwrap()
     };
     let own = Some(data.preprocess.clone());

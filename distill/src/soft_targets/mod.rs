@@ -1,0 +1,135 @@
+//! The teacher's logits for training batches: asked live, once where every epoch is the same, or
+//! kept on disk for a fixed number of augmented views.
+
+mod cache;
+#[cfg(test)]
+mod tests;
+mod view;
+mod views;
+
+use std::cell::OnceCell;
+use std::ops::Range;
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+
+use self::cache::{Cache, Key};
+use self::view::Rows;
+use crate::Result;
+use crate::data::{Batch, Batches, DataSet};
+use crate::evaluate::{Logits, teacher_logits};
+use crate::teacher::Teacher;
+use crate::trainer::Monitor;
+
+pub(crate) use views::View;
+pub use views::{Precision, Views};
+
+/// Most values that are kept in memory: 256 MiB.
+const MOST_VALUES: usize = 64 << 20;
+
+/// Samples of one question to the teacher.
+const BATCH: usize = 128;
+
+/// Answers for the batches of one data set.
+pub(crate) struct SoftTargets<'a> {
+    teacher: &'a dyn Teacher,
+    data: &'a DataSet,
+    /// Logits of the training samples in their own order, where no augmentation changes them:
+    /// asked when the first batch wants them, so never by a resumed run that is at its end.
+    fixed: OnceCell<Logits>,
+    cache: Option<Cache>,
+    /// The cached view of this epoch.
+    current: Option<(View, Rows)>,
+}
+
+impl<'a> SoftTargets<'a> {
+    /// Answers are kept below `folder` where there is one and the views are limited.
+    pub(crate) fn new(
+        teacher: &'a dyn Teacher,
+        data: &'a DataSet,
+        views: Option<&Views>,
+        folder: Option<&Path>,
+    ) -> Self {
+        let cache = folder.zip(views).map(|(folder, views)| {
+            let preprocess = teacher.preprocess().unwrap_or(&data.preprocess);
+            let key = Key::new(&teacher.fingerprint(), data, preprocess, views, teacher.classes());
+            Cache::new(folder, key, teacher.name())
+        });
+        Self { teacher, data, fixed: OnceCell::new(), cache, current: None }
+    }
+
+    /// Makes ready for the epoch that shows `view`: asks the teacher for what the cache lacks.
+    pub(crate) fn prepare(&mut self, view: View, monitor: &mut dyn Monitor) -> Result<()> {
+        let Self { teacher, data, cache, current, .. } = self;
+        let Some(cache) = cache else { return Ok(()) };
+        if current.as_ref().is_some_and(|(ready, _)| *ready == view) {
+            return Ok(());
+        }
+        let ask = |range: Range<usize>, monitor: &mut dyn Monitor| {
+            ask(*teacher, data, view, range, monitor)
+        };
+        *current = Some((view, cache.view(view.number, ask, monitor)?));
+        Ok(())
+    }
+
+    /// Logits `[n, classes]` on `device` for a training batch whose images are `images`.
+    pub(crate) fn logits(&self, batch: &Batch, images: &Tensor, device: &Device) -> Result<Tensor> {
+        let shape = (batch.indices.len(), self.teacher.classes());
+        if let Some((_, rows)) = &self.current {
+            let values: Vec<f32> = batch.indices.iter().flat_map(|&i| rows.row(i)).collect();
+            return Ok(Tensor::from_vec(values, shape, device)?);
+        }
+        if let Some(fixed) = self.fixed()? {
+            let row = |&i: &usize| &fixed.values[i * fixed.classes..][..fixed.classes];
+            let rows: Vec<f32> = batch.indices.iter().flat_map(row).copied().collect();
+            return Ok(Tensor::from_vec(rows, shape, device)?);
+        }
+        let logits = match self.teacher.preprocess() {
+            Some(own) if *own != self.data.preprocess => {
+                let (shape, values) = batch.preprocessed(own)?;
+                self.teacher.logits(&Tensor::from_vec(values, shape, device)?)?
+            }
+            _ => self.teacher.logits(images)?,
+        };
+        Ok(logits.detach().to_device(device)?)
+    }
+
+    /// The teacher's answers for all training samples, if they are the same in every epoch.
+    ///
+    /// The batches of that pass depend on the data alone, so a resumed run gets the same bits.
+    fn fixed(&self) -> Result<Option<&Logits>> {
+        let Self { teacher, data, fixed, .. } = self;
+        let fits = data.train.len().saturating_mul(teacher.classes()) <= MOST_VALUES;
+        if !data.augment.is_empty() || !fits {
+            return Ok(None);
+        }
+        if let Some(logits) = fixed.get() {
+            return Ok(Some(logits));
+        }
+        let logits = teacher_logits(*teacher, data, &data.train)?;
+        Ok(Some(fixed.get_or_init(|| logits)))
+    }
+}
+
+/// The teacher's logits for the samples `range` as `view` shows them, row by row.
+fn ask(
+    teacher: &dyn Teacher,
+    data: &DataSet,
+    view: View,
+    range: Range<usize>,
+    monitor: &mut dyn Monitor,
+) -> Result<Vec<f32>> {
+    let preprocess = teacher.preprocess().unwrap_or(&data.preprocess);
+    let batches = Batches::new(&data.train, preprocess, BATCH)?
+        .in_order(range.clone().collect())
+        .augmented(&data.augment, view.seed, view.number);
+    let mut values = Vec::with_capacity(range.len() * teacher.classes());
+    let mut done = range.start;
+    for batch in batches {
+        let images = Tensor::from_vec(batch.values, &batch.shape[..], &Device::Cpu)?;
+        values.extend(teacher.logits(&images)?.flatten_all()?.to_vec1::<f32>()?);
+        done += batch.indices.len();
+        monitor.asked(view.number as usize + 1, done, data.train.len());
+    }
+    Ok(values)
+}
