@@ -4,7 +4,7 @@
 mod common;
 
 use hipflask_runtime::format::{Card, ModelFile};
-use hipflask_runtime::graph::{Graph, LoadLimits};
+use hipflask_runtime::graph::{Graph, LoadLimits, Op};
 use hipflask_runtime::{ErrorKind, Model, Options};
 use proptest::prelude::*;
 
@@ -173,6 +173,51 @@ fn limits_are_enforced() {
     let limits = LoadLimits { elements: 10, ..LoadLimits::default() };
     let error = ModelFile::from_bytes(&file().to_bytes(), &limits).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Limit);
+    let limits = LoadLimits { tokens: 29, ..LoadLimits::default() };
+    let bytes = of(common::int8_transformer()).to_bytes();
+    let error = ModelFile::from_bytes(&bytes, &limits).unwrap_err();
+    let message = "node \"attention\": 30 tokens are beyond the limit of 29";
+    assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Limit, message));
+}
+
+#[test]
+fn transformers_that_do_not_fit_are_refused() {
+    let refused = |change: &dyn Fn(&mut Graph), expected: &str| {
+        let mut graph = common::int8_transformer();
+        change(&mut graph);
+        let error = read(&of(graph).to_bytes()).unwrap_err();
+        assert!(error.to_string().contains(expected), "{expected}: {error}");
+    };
+    let op = |graph: &mut Graph, name: &str, op: Op| {
+        graph.nodes.iter_mut().find(|node| node.name == name).unwrap().op = op;
+    };
+    for heads in [0, 4] {
+        let what = format!("a width of 18 is not q, k and v of {heads} heads");
+        refused(&|graph| op(graph, "attention", Op::Attention { heads }), &what);
+    }
+    let negative = Op::LayerNorm { eps: -1.0 };
+    refused(&|graph| op(graph, "norm", negative.clone()), "eps -1 must be finite");
+    refused(&|graph| op(graph, "norm", Op::AddPosition), "does not fit a weight of shape [6]");
+    refused(&|graph| op(graph, "norm", Op::Embedding), "does not fit a weight of shape [6]");
+    refused(&|graph| op(graph, "tokens", Op::MeanTokens), "needs tokens of shape");
+    refused(&|graph| op(graph, "real", Op::Tokens), "needs an image of 4 dimensions");
+    refused(&|graph| drop(graph.tensors.remove("norm.bias")), "\"norm.bias\" is missing");
+    // Attention cannot read int8, and ids are one number a token.
+    refused(
+        &|graph| {
+            let int8 = graph.nodes.iter().find(|node| node.name == "qkv").unwrap().output;
+            let node = graph.nodes.iter_mut().find(|node| node.name == "attention").unwrap();
+            node.inputs[0] = int8;
+        },
+        "attention cannot turn [I8, F32] into F32",
+    );
+    refused(
+        &|graph| {
+            let node = graph.nodes.iter_mut().find(|node| node.name == "attention").unwrap();
+            node.inputs[1] = node.inputs[0];
+        },
+        "needs ids of shape [1, 30], not [1, 30, 18]",
+    );
 }
 
 #[test]
@@ -189,7 +234,8 @@ proptest! {
     /// Any damage gives an error or a model that passed every check and therefore runs.
     #[test]
     fn damaged_files_never_panic(damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)) {
-        for file in [file(), of(common::int8_channels_network())] {
+        let others = [common::int8_channels_network(), common::int8_transformer()];
+        for file in [file()].into_iter().chain(others.map(of)) {
             let mut bytes = file.to_bytes();
             for (index, byte) in &damage {
                 let at = index.index(bytes.len());

@@ -32,6 +32,17 @@ fn golden_samples_of_one_instruction_set_hold_on_all() {
 }
 
 #[test]
+fn a_transformer_between_int8_layers_has_the_same_bits_on_all() {
+    let model = Model::from_graph(common::int8_transformer()).unwrap();
+    let recorded = golden(&model, Isa::Scalar);
+    for isa in Isa::available() {
+        let verdict = recorded.verify(&model, &mut session(&model, isa)).unwrap();
+        assert!(verdict.passed() && verdict.exact, "{isa}: {verdict:?}");
+        assert_eq!((verdict.equal, verdict.first_divergence), (20, None), "{isa}");
+    }
+}
+
+#[test]
 fn any_number_of_threads_gives_the_bits_of_one() {
     let model = Model::from_graph(common::wide_int8_network()).unwrap();
     let answer = |isa, threads| {

@@ -82,6 +82,7 @@ fn every_value_of_an_int8_network_is_that_of_its_node_alone() {
     check(&common::int8_residual_network());
     check(&common::int8_joined_network());
     check(&common::int8_channels_network());
+    check(&common::int8_transformer());
 }
 
 #[test]

@@ -30,11 +30,13 @@ pub struct LoadLimits {
     pub elements: usize,
     /// Largest kernel, stride, dilation or padding.
     pub window: usize,
+    /// Longest sequence that attention takes: its work grows with the square.
+    pub tokens: usize,
 }
 
 impl Default for LoadLimits {
     fn default() -> Self {
-        Self { nodes: 16_384, elements: 1 << 28, window: 4096 }
+        Self { nodes: 16_384, elements: 1 << 28, window: 4096, tokens: 16_384 }
     }
 }
 
@@ -151,6 +153,12 @@ impl Graph {
         let (Some(x), Some(output)) = (inputs.first(), self.values.get(node.output.0)) else {
             return Err(wrong("has no input".into()));
         };
+        if let (Op::Attention { .. }, Some(&t)) = (&node.op, x.shape.get(1))
+            && t > limits.tokens
+        {
+            let reason = format!("{t} tokens are beyond the limit of {}", limits.tokens);
+            return Err((ErrorKind::Limit, reason));
+        }
         let shapes: Vec<&Shape> = inputs.iter().map(|v| &v.shape).collect();
         let weight = self.weight(node, "weight");
         let inferred = shape::infer(&node.op, self.layout, &shapes, weight.map(Tensor::shape))
@@ -190,7 +198,11 @@ impl Graph {
                 return Err(at(format!("dtype {} where {} is needed", tensor.dtype(), role.dtype)));
             }
             let wanted: &[usize] = match (role.name, &node.op) {
-                ("weight", Op::Conv2d { .. } | Op::Linear) => tensor.shape(),
+                // Inference has compared them with the input.
+                (
+                    "weight",
+                    Op::Conv2d { .. } | Op::Linear | Op::Embedding | Op::AddPosition,
+                ) => tensor.shape(),
                 ("table", _) => &[256],
                 _ => &[channels],
             };
@@ -258,7 +270,7 @@ fn check_dtypes(op: &Op, inputs: &[&Value], output: &Value) -> Result<(), String
     let fits = match op {
         Op::Quantize => all(DType::F32) && output.dtype == DType::I8,
         Op::Dequantize => all(DType::I8) && output.dtype == DType::F32,
-        Op::BatchNorm { .. } | Op::Softmax => all(DType::F32) && output.dtype == DType::F32,
+        op if op.is_real() => all(DType::F32) && output.dtype == DType::F32,
         _ => all(output.dtype),
     };
     if fits {
@@ -274,7 +286,7 @@ fn check_windows(op: &Op, limit: usize) -> Result<(), String> {
         Op::MaxPool2d { kernel, stride, padding }
         | Op::AvgPool2d { kernel, stride, padding, .. } => [&kernel[..], stride, padding].concat(),
         Op::Pad { padding } => padding.to_vec(),
-        Op::BatchNorm { eps } if !(eps.is_finite() && *eps >= 0.0) => {
+        Op::BatchNorm { eps } | Op::LayerNorm { eps } if !(eps.is_finite() && *eps >= 0.0) => {
             return Err(format!("eps {eps} must be finite and not negative"));
         }
         _ => Vec::new(),

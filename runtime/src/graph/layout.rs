@@ -43,7 +43,9 @@ impl Graph {
                         (Some([_, c, h, w]), 2) if c > 1 && h * w > 1 => {
                             flattened[node.output.0] = Some([c, h, w]);
                         }
-                        (Some([_, c, h, w]), 4) if c > 1 || h * w > 1 => {
+                        (Some([_, c, h, w]), to)
+                            if c > 1 && h * w > 1 || to == 4 && c * h * w > 1 =>
+                        {
                             return Err(refused(&node.name, "reshapes an image"));
                         }
                         (None, 4) => return Err(refused(&node.name, "makes an image of a vector")),

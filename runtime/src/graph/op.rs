@@ -22,11 +22,14 @@ pub enum Activation {
     Tanh,
     /// `x · sigmoid(x)`
     Silu,
+    /// `x / 2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))`: the approximation of `x · Φ(x)`
+    /// (Hendrycks & Gimpel 2016), PyTorch's `approximate="tanh"`
+    Gelu,
 }
 
 impl Activation {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Relu,
         Self::Relu6,
         Self::HardSwish,
@@ -34,6 +37,7 @@ impl Activation {
         Self::Sigmoid,
         Self::Tanh,
         Self::Silu,
+        Self::Gelu,
     ];
 
     /// The name in files and recipes.
@@ -46,6 +50,7 @@ impl Activation {
             Self::Sigmoid => "sigmoid",
             Self::Tanh => "tanh",
             Self::Silu => "silu",
+            Self::Gelu => "gelu",
         }
     }
 
@@ -74,13 +79,42 @@ pub enum Op {
         /// Channel groups; as many as channels is a depthwise convolution.
         groups: usize,
     },
-    /// `x · weightᵀ + bias`: `[n, i]` by `weight` `[o, i]`.
+    /// `x · weightᵀ + bias`: `[n, i]` or each token of `[n, t, i]` by `weight` `[o, i]`.
     Linear,
     /// `(x - running_mean) / sqrt(running_var + eps) · weight + bias`, a channel at a time.
     BatchNorm {
         /// Added to the variance.
         eps: f32,
     },
+    /// `(x - mean) / sqrt(variance + eps) · weight + bias` over the last dimension of `[n, d]` or
+    /// `[n, t, d]` (Ba et al. 2016); in f32.
+    LayerNorm {
+        /// Added to the variance, which is the mean of squared deviations.
+        eps: f32,
+    },
+    /// The pixels of `[n, h, w, c]` row by row as tokens: `[n, h · w, c]`.
+    Tokens,
+    /// Rows of `weight` `[vocabulary, d]`: ids `[n, t]`, stored as f32, to `[n, t, d]`.
+    ///
+    /// An id is rounded down; one below 0, beyond the vocabulary or NaN takes the nearest row, NaN
+    /// the first.
+    Embedding,
+    /// Adds `weight` `[1, t, d]`, a learned vector a position; in f32.
+    AddPosition,
+    /// Self-attention (Vaswani et al. 2017), a head at a time: `softmax(q · kᵀ / √(d / heads)) · v`;
+    /// in f32.
+    ///
+    /// `[n, t, 3d]`, each token's q, k and v one after another and their heads within them, to
+    /// `[n, t, d]`. With ids `[n, t]` as a second input, no token heeds one whose id is 0
+    /// (padding); where all are, the result is 0.
+    Attention {
+        /// Divides `d`.
+        heads: usize,
+    },
+    /// Mean over the tokens: `[n, t, d]` to `[n, d]`; in f32.
+    ///
+    /// With ids `[n, t]` as a second input, those whose id is 0 do not count; of none it is 0.
+    MeanTokens,
     /// An elementwise function; int8 reads it from `table`.
     Activation {
         /// Which one.
@@ -188,6 +222,9 @@ const NORM: [Role; 4] = [
     role("running_mean", DType::F32, true),
     role("running_var", DType::F32, true),
 ];
+const SCALE_AND_SHIFT: [Role; 2] =
+    [role("weight", DType::F32, true), role("bias", DType::F32, true)];
+const ROWS: [Role; 1] = [role("weight", DType::F32, true)];
 const TABLE: [Role; 1] = [role("table", DType::I8, true)];
 
 impl Op {
@@ -197,6 +234,8 @@ impl Op {
             (Self::Conv2d { .. } | Self::Linear, DType::I8) => &INT8,
             (Self::Conv2d { .. } | Self::Linear, _) => &FLOAT,
             (Self::BatchNorm { .. }, _) => &NORM,
+            (Self::LayerNorm { .. }, _) => &SCALE_AND_SHIFT,
+            (Self::Embedding | Self::AddPosition, _) => &ROWS,
             (Self::Activation { .. }, DType::I8) => &TABLE,
             _ => &[],
         }
@@ -206,6 +245,7 @@ impl Op {
     pub const fn arity(&self) -> (usize, usize) {
         match self {
             Self::Add | Self::Mul => (2, 2),
+            Self::Attention { .. } | Self::MeanTokens => (1, 2),
             Self::Concat { .. } => (1, 64),
             _ => (1, 1),
         }
@@ -217,6 +257,12 @@ impl Op {
             Self::Conv2d { .. } => "conv2d",
             Self::Linear => "linear",
             Self::BatchNorm { .. } => "batch-norm",
+            Self::LayerNorm { .. } => "layer-norm",
+            Self::Tokens => "tokens",
+            Self::Embedding => "embedding",
+            Self::AddPosition => "add-position",
+            Self::Attention { .. } => "attention",
+            Self::MeanTokens => "mean-tokens",
             Self::Activation { function } => function.name(),
             Self::Add => "add",
             Self::Mul => "mul",
@@ -247,6 +293,21 @@ impl Op {
                 | Self::ChannelShuffle { .. }
                 | Self::Pad { .. }
                 | Self::PadChannels { .. }
+                | Self::Tokens
+        )
+    }
+
+    /// Whether the operation knows f32 alone: in an int8 network, conversions stand around it.
+    pub const fn is_real(&self) -> bool {
+        matches!(
+            self,
+            Self::BatchNorm { .. }
+                | Self::Softmax
+                | Self::LayerNorm { .. }
+                | Self::Embedding
+                | Self::AddPosition
+                | Self::Attention { .. }
+                | Self::MeanTokens
         )
     }
 }

@@ -93,6 +93,7 @@ pub(super) fn infer(
             let weight = weight.ok_or("has no weight")?;
             match (&x[..], &weight[..]) {
                 (&[n, i], &[o, wi]) if i == wi && o > 0 => Ok([n, o].into()),
+                (&[n, t, i], &[o, wi]) if i == wi && o > 0 => Ok([n, t, o].into()),
                 _ => Err(format!("an input of shape {x} does not fit a weight of shape {weight}")),
             }
         }
@@ -106,6 +107,12 @@ pub(super) fn infer(
                 _ => Err(format!("needs weights of shape [{channels}]")),
             }
         }
+        Op::LayerNorm { .. } | Op::Embedding | Op::AddPosition => tokens(op, x, weight),
+        Op::Tokens => {
+            let [h, w, c] = image()?;
+            Ok([x[0], h.checked_mul(w).ok_or("too large")?, c].into())
+        }
+        Op::Attention { .. } | Op::MeanTokens => of_tokens(op, x, inputs.get(1).copied()),
         Op::Activation { .. } | Op::Quantize | Op::Dequantize => Ok(x.clone()),
         Op::Add if inputs[0] == inputs[1] => Ok(x.clone()),
         Op::Add => Err(format!("adds shapes {} and {}, which differ", inputs[0], inputs[1])),
@@ -201,5 +208,33 @@ pub(super) fn infer(
             let channels = c.checked_add(*before).and_then(|c| c.checked_add(*after));
             Ok(layout.shape([h, w, channels.ok_or("too large")?]))
         }
+    }
+}
+
+/// The operations that give tokens by weights of `d` elements each.
+fn tokens(op: &Op, x: &Shape, weight: Option<&Shape>) -> Result<Shape, Reason> {
+    let weight = weight.ok_or("has no weight")?;
+    match (op, &x[..], &weight[..]) {
+        (Op::LayerNorm { .. }, &[_, d] | &[_, _, d], &[wd]) if d == wd => Ok(x.clone()),
+        (Op::Embedding, &[n, t], &[rows, d]) if rows > 0 => Ok([n, t, d].into()),
+        (Op::AddPosition, &[_, t, d], &[1, wt, wd]) if (t, d) == (wt, wd) => Ok(x.clone()),
+        _ => Err(format!("an input of shape {x} does not fit a weight of shape {weight}")),
+    }
+}
+
+/// The operations over all tokens `x`, with their ids where padding shall not count.
+fn of_tokens(op: &Op, x: &Shape, ids: Option<&Shape>) -> Result<Shape, Reason> {
+    let &[n, t, width] = &x[..] else {
+        return Err(format!("needs tokens of shape [1, tokens, width], the input is {x}"));
+    };
+    if let Some(ids) = ids.filter(|ids| ids[..] != [n, t]) {
+        return Err(format!("needs ids of shape [1, {t}], not {ids}"));
+    }
+    let Op::Attention { heads } = op else { return Ok([n, width].into()) };
+    match width.checked_div(3) {
+        Some(d) if *heads > 0 && width.is_multiple_of(3) && d.is_multiple_of(*heads) => {
+            Ok([n, t, d].into())
+        }
+        _ => Err(format!("a width of {width} is not q, k and v of {heads} heads")),
     }
 }

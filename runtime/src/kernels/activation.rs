@@ -16,7 +16,15 @@ pub fn evaluate(function: Activation, x: f32) -> f32 {
         Activation::Sigmoid => sigmoid(x),
         Activation::Tanh => tanh(x),
         Activation::Silu => x * sigmoid(x),
+        Activation::Gelu => gelu(x),
     }
+}
+
+/// `(1 + tanh u) / 2` is the sigmoid of `2u`: one exponential, and no digits lost where it is small.
+#[inline(always)]
+fn gelu(x: f32) -> f32 {
+    const TWICE_SQRT_2_OVER_PI: f32 = 1.595_769_1;
+    x * sigmoid(TWICE_SQRT_2_OVER_PI * (x + 0.044_715 * (x * x * x)))
 }
 
 /// Writes `function(x)` to `y`, element by element; both have one length.
@@ -47,6 +55,7 @@ impl Body for Apply<'_> {
             Activation::Sigmoid => map(x, y, sigmoid),
             Activation::Tanh => map(x, y, tanh),
             Activation::Silu => map(x, y, |x| evaluate(Activation::Silu, x)),
+            Activation::Gelu => map(x, y, gelu),
         }
     }
 }

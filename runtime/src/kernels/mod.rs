@@ -10,6 +10,7 @@ mod activation;
 mod aligned;
 #[cfg(all(target_arch = "arm", target_os = "linux", feature = "std"))]
 mod armv7;
+mod attention;
 mod channels;
 mod conv;
 mod depthwise;
@@ -17,6 +18,8 @@ mod elementwise;
 mod gemm;
 mod image;
 mod isa;
+mod lanes;
+mod layer_norm;
 pub mod math;
 #[cfg(feature = "std")]
 mod peak;
@@ -25,10 +28,12 @@ mod pool;
 mod simd128;
 #[cfg(test)]
 mod tests;
+mod tokens;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 pub use activation::{activation_f32, evaluate, softmax_f32};
+pub use attention::Attention;
 pub use channels::{pad_channels, shuffle, slice};
 pub use conv::{ConvF32, ConvI8, ConvShape, PlacedConv, margin};
 pub use elementwise::{
@@ -36,6 +41,8 @@ pub use elementwise::{
 };
 pub use image::{Image, Margin};
 pub use isa::Isa;
+pub use layer_norm::layer_norm_f32;
 #[cfg(feature = "std")]
 pub use peak::Peak;
 pub use pool::{AvgPoolI8, PoolShape, avg_pool_f32, max_pool_f32, max_pool_i8};
+pub use tokens::{embed, mean_tokens_f32};

@@ -7,7 +7,9 @@ use core::ops::Range;
 use super::elementwise::Elementwise;
 use super::place::{Place, split};
 use crate::dtype::DType;
-use crate::kernels::{self, AvgPoolI8, ConvF32, ConvI8, Isa, MulI8, PoolShape, RescaleI8};
+use crate::kernels::{
+    self, Attention, AvgPoolI8, ConvF32, ConvI8, Isa, MulI8, PoolShape, RescaleI8,
+};
 use crate::threads::Threads;
 
 /// What an input gives to a joined value.
@@ -86,6 +88,26 @@ pub(crate) enum Kernel {
         isa: Isa,
         classes: usize,
     },
+    LayerNorm {
+        isa: Isa,
+        weight: Vec<f32>,
+        bias: Vec<f32>,
+        eps: f32,
+    },
+    Embedding {
+        rows: Vec<f32>,
+    },
+    AddConstant {
+        isa: Isa,
+        values: Vec<f32>,
+    },
+    Attention {
+        isa: Isa,
+        shape: Attention,
+    },
+    MeanTokens {
+        isa: Isa,
+    },
 }
 
 impl Kernel {
@@ -94,6 +116,7 @@ impl Kernel {
         match self {
             Self::ConvI8(conv) => conv.scratch_len(),
             Self::ConvF32(conv) => conv.scratch_len(),
+            Self::Attention { shape, .. } => shape.scratch_len() * size_of::<f32>(),
             _ => 0,
         }
     }
@@ -137,6 +160,17 @@ impl Kernel {
                     Self::MulF32 { isa } => kernels::mul_f32(*isa, f32s(a), f32s(b), f32s_mut(y)),
                     _ => unreachable!("the arm is of products"),
                 }
+            }
+            Self::Attention { isa, shape } => {
+                of_tokens(arena, inputs, output, |x, ids, y| {
+                    let scratch = &mut scratch[..self.scratch_bytes()];
+                    shape.run(*isa, x, ids, y, f32s_mut(scratch));
+                });
+            }
+            Self::MeanTokens { isa } => {
+                of_tokens(arena, inputs, output, |x, ids, y| {
+                    kernels::mean_tokens_f32(*isa, x, ids, y);
+                });
             }
             _ => {
                 let (y, [x]) = split(arena, output, [inputs[0]]);
@@ -201,15 +235,40 @@ impl Kernel {
             &Self::Shuffle { channels, groups, .. } => {
                 kernels::shuffle(channels, groups, f32s(x), f32s_mut(y));
             }
+            Self::LayerNorm { isa, weight, bias, eps } => {
+                kernels::layer_norm_f32(*isa, (weight, bias), *eps, f32s(x), f32s_mut(y));
+            }
+            Self::Embedding { rows } => kernels::embed(rows, f32s(x), f32s_mut(y)),
+            Self::AddConstant { isa, values } => {
+                let range = (f32::NEG_INFINITY, f32::INFINITY);
+                kernels::add_f32(*isa, f32s(x), values, range, f32s_mut(y));
+            }
             Self::Alias
             | Self::Elementwise(_)
             | Self::MulI8(_)
             | Self::MulF32 { .. }
             | Self::Concat { .. }
+            | Self::Attention { .. }
+            | Self::MeanTokens { .. }
             | Self::ConvI8(_)
             | Self::ConvF32(_) => {}
         }
     }
+}
+
+/// Calls `f` with tokens, their ids where there are any, and the output.
+fn of_tokens(
+    arena: &mut [u8],
+    inputs: &[Place],
+    output: Place,
+    f: impl FnOnce(&[f32], Option<&[f32]>, &mut [f32]),
+) {
+    let x = inputs[0];
+    let ids = inputs.get(1).copied();
+    let (to, [from, from_ids]) = split(arena, output, [x, ids.unwrap_or(x)]);
+    let to = f32s_mut(&mut to[..output.image_bytes()]);
+    let ids = ids.map(|ids| f32s(&from_ids[..ids.image_bytes()]));
+    f(f32s(&from[..x.image_bytes()]), ids, to);
 }
 
 fn concatenate(arena: &mut [u8], inputs: &[Place], output: Place, parts: &[Part]) {

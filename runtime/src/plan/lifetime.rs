@@ -16,7 +16,7 @@ pub(super) struct Buffers {
 
 /// Whether a node only renames its input: no step is needed for it.
 fn is_alias(op: &Op) -> bool {
-    matches!(op, Op::Flatten | Op::Reshape { .. })
+    matches!(op, Op::Flatten | Op::Reshape { .. } | Op::Tokens)
 }
 
 /// Whether a node's kernel can write over an input of the same type.

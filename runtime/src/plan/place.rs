@@ -160,8 +160,13 @@ fn knows_margins(op: &Op) -> bool {
     )
 }
 
+/// Tokens are an image of one column: threads divide its rows.
 fn dense(value: &Value) -> Image {
-    Image::dense(Layout::Nhwc.image(&value.shape).unwrap_or([1, 1, value.shape.elements()]))
+    Image::dense(match value.shape[..] {
+        [_, h, w, c] => [h, w, c],
+        [_, tokens, width] => [tokens, 1, width],
+        _ => [1, 1, value.shape.elements()],
+    })
 }
 
 /// The output's slot, writable, beside the inputs' slots.

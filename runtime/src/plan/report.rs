@@ -100,6 +100,11 @@ impl Kernel {
             Self::Slice { .. } => (Isa::Scalar, "slice"),
             Self::Shuffle { .. } => (Isa::Scalar, "shuffle"),
             Self::Softmax { .. } => (isa, "softmax"),
+            Self::LayerNorm { .. } => (isa, "layernorm"),
+            Self::Embedding { .. } => (Isa::Scalar, "embedding"),
+            Self::AddConstant { .. } => (isa, "add"),
+            Self::Attention { .. } => (isa, "attention"),
+            Self::MeanTokens { .. } => (isa, "meantokens"),
         };
         format!("{isa}-{operation}")
     }

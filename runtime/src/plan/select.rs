@@ -10,9 +10,10 @@ use super::kernel::{Copy, Kernel, Part};
 use super::place::Lay;
 use crate::dtype::DType;
 use crate::graph::{Activation, Graph, Layout, Node, Op, Value};
+use crate::kernels::math::sqrt;
 use crate::kernels::{
-    AddI8, AvgPoolI8, ConvF32, ConvI8, ConvShape, Image, Isa, MulI8, PlacedConv, PoolShape,
-    RescaleI8,
+    AddI8, Attention, AvgPoolI8, ConvF32, ConvI8, ConvShape, Image, Isa, MulI8, PlacedConv,
+    PoolShape, RescaleI8,
 };
 use crate::quant::{Output, QuantParams};
 use crate::{Error, ErrorKind, Result};
@@ -32,7 +33,7 @@ impl Kernel {
         let Image { h, w, c, .. } = lays[node.inputs[0].0].image;
         let image = [h, w, c];
         Ok(match &node.op {
-            Op::Flatten | Op::Reshape { .. } => Self::Alias,
+            Op::Flatten | Op::Reshape { .. } | Op::Tokens => Self::Alias,
             Op::Conv2d { .. } | Op::Linear => convolution(graph, node, (isa, direct), lays)?,
             Op::BatchNorm { eps } => Self::Elementwise(batch_norm(graph, node, *eps, isa)?),
             Op::Activation { function } if !int8 => {
@@ -43,6 +44,21 @@ impl Kernel {
                 let table = table.map_err(|_| refused(node, "needs 256 entries"))?;
                 Self::Elementwise(Elementwise::Table(Box::new(table)))
             }
+            Op::LayerNorm { eps } => Self::LayerNorm {
+                isa,
+                weight: graph.f32s(node, "weight")?.into_owned(),
+                bias: graph.f32s(node, "bias")?.into_owned(),
+                eps: *eps,
+            },
+            Op::Embedding => Self::Embedding { rows: graph.f32s(node, "weight")?.into_owned() },
+            Op::AddPosition => {
+                Self::AddConstant { isa, values: graph.f32s(node, "weight")?.into_owned() }
+            }
+            Op::Attention { heads } => {
+                let shape = Attention { tokens: h, width: c / 3, heads: *heads };
+                Self::Attention { isa, shape }
+            }
+            Op::MeanTokens => Self::MeanTokens { isa },
             Op::Add if int8 => {
                 let b = graph.value(node.inputs[1]);
                 let (a, b, y) = (params(node, x)?, params(node, b)?, params(node, y)?);
@@ -100,8 +116,11 @@ impl Kernel {
 pub(super) fn conv_shape(graph: &Graph, node: &Node) -> Option<ConvShape> {
     let (x, y) = (graph.value(node.inputs[0]), graph.value(node.output));
     let Op::Conv2d { stride, padding, dilation, groups } = &node.op else {
-        let (x, y) = (x.shape.elements(), y.shape.elements());
-        return matches!(node.op, Op::Linear).then(|| ConvShape::linear(x, y));
+        let (&inputs, &outputs) = (x.shape.last()?, y.shape.last()?);
+        let tokens = x.shape.elements() / inputs;
+        let layer = ConvShape::linear(inputs, outputs);
+        let shape = ConvShape { in_h: tokens, out_h: tokens, ..layer };
+        return matches!(node.op, Op::Linear).then_some(shape);
     };
     let [in_h, in_w, in_c] = Layout::Nhwc.image(&x.shape)?;
     let [out_h, out_w, out_c] = Layout::Nhwc.image(&y.shape)?;
@@ -167,19 +186,6 @@ fn batch_norm(graph: &Graph, node: &Node, eps: f32, isa: Isa) -> Result<Elementw
         shift.push((f64::from(beta[c]) - f64::from(mean[c]) * gain) as f32);
     }
     Ok(Elementwise::BatchNorm { isa, scale, shift })
-}
-
-/// Square root by Newton's iteration, which needs no `std`; NaN for negative numbers.
-fn sqrt(x: f64) -> f64 {
-    if x <= 0.0 {
-        return if x == 0.0 { 0.0 } else { f64::NAN };
-    }
-    // Halving the exponent gives two digits; each step doubles them.
-    let mut root = f64::from_bits((x.to_bits() >> 1) + 0x1ff7_a3be_a91d_9b1b);
-    for _ in 0..5 {
-        root = 0.5 * (root + x / root);
-    }
-    root
 }
 
 fn average(
@@ -251,17 +257,4 @@ fn range(node: &Node) -> (f32, f32) {
 
 fn refused(node: &Node, what: &str) -> Error {
     Error::new(ErrorKind::Unsupported, format!("node {:?}", node.name), what)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::sqrt;
-
-    #[test]
-    fn newton_equals_the_hardware_square_root() {
-        for i in 1..2000 {
-            let x = 1e-12 * 1.03_f64.powi(i);
-            assert!((sqrt(x) / x.sqrt() - 1.0).abs() < 1e-15, "{x}");
-        }
-    }
 }

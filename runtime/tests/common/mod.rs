@@ -184,6 +184,54 @@ pub(crate) fn int8_channels_network() -> Graph {
     b.finish(&[out]).unwrap()
 }
 
+/// Real numbers below 1.28 in magnitude.
+fn reals(shape: &[usize], seed: usize) -> Tensor {
+    let data: Vec<f32> = weights(shape, seed).iter().map(|&w| f32::from(w) / 100.0).collect();
+    Tensor::from_f32(Shape::from(shape), &data)
+}
+
+/// A transformer's layer over the pixels of an image, some of them left out as padding: linear
+/// layers in int8, the rest in f32.
+pub(crate) fn int8_transformer() -> Graph {
+    let q = |scale, zero_point| QuantParams { scale, zero_point };
+    let (q0, q1, q2) = (q(1.0 / 127.0, 0), q(0.05, -20), q(0.04, 3));
+    let mut b = GraphBuilder::new("transformer", Layout::Nhwc);
+    let x = b.input("input", [1, 6, 5, 3]);
+    let x = b.node_as("quantize", Op::Quantize, &[x], [], Some(q0)).unwrap();
+    let conv = Op::Conv2d { stride: [1, 1], padding: [0; 4], dilation: [1, 1], groups: 1 };
+    let w = int8_layer(&[1, 1, 1, 3], 6, q0, q1);
+    let ids = b.node_as("presence", conv.clone(), &[x], w, Some(q1)).unwrap();
+    b.fuse(Some(Activation::Relu));
+    let ids = b.node("ids", Op::Dequantize, &[ids], []).unwrap();
+    let ids = b.node("row", Op::Reshape { shape: vec![1, 30] }, &[ids], []).unwrap();
+    let w = int8_layer(&[6, 1, 1, 3], 7, q0, q1);
+    let x = b.node_as("patch", conv, &[x], w, Some(q1)).unwrap();
+    let x = b.node_as("tokens", Op::Tokens, &[x], [], Some(q1)).unwrap();
+    let x = b.node("real", Op::Dequantize, &[x], []).unwrap();
+    let stem = b
+        .node("position", Op::AddPosition, &[x], [("weight", reals(&[1, 30, 6], 8))])
+        .unwrap();
+    let norm = [("weight", reals(&[6], 9)), ("bias", reals(&[6], 10))];
+    let x = b.node("norm", Op::LayerNorm { eps: 1e-5 }, &[stem], norm).unwrap();
+    let x = b.node_as("normed", Op::Quantize, &[x], [], Some(q2)).unwrap();
+    let w = int8_layer(&[18, 6], 11, q2, q1);
+    let x = b.node_as("qkv", Op::Linear, &[x], w, Some(q1)).unwrap();
+    let x = b.node("qkv.real", Op::Dequantize, &[x], []).unwrap();
+    let x = b.node("attention", Op::Attention { heads: 2 }, &[x, ids], []).unwrap();
+    let x = b.node("sum", Op::Add, &[x, stem], []).unwrap();
+    let gelu = Op::Activation { function: Activation::Gelu };
+    let x = b.node("gelu", gelu, &[x], []).unwrap();
+    let x = b.node("everything", Op::Attention { heads: 1 }, &[x], []).unwrap();
+    let all = b.node("mean", Op::MeanTokens, &[x], []).unwrap();
+    let some = b.node("masked mean", Op::MeanTokens, &[x, ids], []).unwrap();
+    let x = b.node("means", Op::Concat { axis: 1 }, &[all, some], []).unwrap();
+    let x = b.node_as("last", Op::Quantize, &[x], [], Some(q2)).unwrap();
+    let w = int8_layer(&[5, 4], 12, q2, q1);
+    let x = b.node_as("fc", Op::Linear, &[x], w, Some(q1)).unwrap();
+    let x = b.node("out", Op::Dequantize, &[x], []).unwrap();
+    b.finish(&[x]).unwrap()
+}
+
 /// An image that is large enough for several threads, `[40, 40, 16]`.
 pub(crate) fn wide_sample() -> Vec<f32> {
     (0..40 * 40 * 16).map(|i| ((i * 7919) % 211) as f32 / 105.0 - 1.0).collect()

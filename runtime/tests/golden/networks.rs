@@ -7,18 +7,27 @@ use hipflask_runtime::quant::{QuantParams, multiplier};
 use hipflask_runtime::{Shape, Tensor};
 
 /// Each by the name of its file.
-pub(crate) fn all() -> [(&'static str, Graph); 5] {
+pub(crate) fn all() -> [(&'static str, Graph); 7] {
     [
         ("residual", residual()),
         ("depthwise", depthwise()),
         ("mlp", mlp()),
         ("mixed", mixed()),
         ("channels", channels()),
+        ("patches", patches()),
+        ("text", text()),
     ]
 }
 
-/// Inputs for a network, most of them in [-1, 1], one in 16 beyond the range of int8.
+/// Inputs for a network, most of them in [-1, 1], one in 16 beyond the range of int8; for one that
+/// begins with an embedding ids, some of them padding or beyond its vocabulary.
 pub(crate) fn samples(graph: &Graph, count: u64) -> Vec<Vec<f32>> {
+    if graph.nodes[0].op == Op::Embedding {
+        let ids = graph.value(graph.inputs[0]).shape.elements() as u64;
+        let id = |noise: &mut Noise| (noise.next() % (VOCABULARY as u64 + 2)) as f32;
+        let sample = |seed| (0..ids).scan(Noise(seed), |noise, _| Some(id(noise))).collect();
+        return (0..count).map(sample).collect();
+    }
     let len = graph.value(graph.inputs[0]).shape.elements();
     let sample = |seed| {
         let mut noise = Noise(seed);
@@ -135,6 +144,52 @@ impl Net {
         self.params.push(params);
         let op = Op::Activation { function };
         self.builder.node_as(name, op, &[x], weights, Some(params)).unwrap()
+    }
+
+    /// An operation in f32.
+    fn real(
+        &mut self,
+        name: &str,
+        op: Op,
+        inputs: &[ValueId],
+        weights: &[(&'static str, &[usize])],
+    ) -> ValueId {
+        let mut tensor = |shape: &[usize]| {
+            let values: Vec<f32> =
+                (0..shape.iter().product()).map(|_| self.noise.real() * 1.5).collect();
+            Tensor::from_f32(Shape::from(shape), &values)
+        };
+        let weights: Vec<_> =
+            weights.iter().map(|&(role, shape)| (role, tensor(shape))).collect();
+        self.params.push(q(1.0, 0));
+        self.builder.node(name, op, inputs, weights).unwrap()
+    }
+
+    /// An int8 linear layer of real tokens or a real vector, and its result as real numbers.
+    fn linear(&mut self, name: &str, x: ValueId, [o, i]: [usize; 2]) -> ValueId {
+        let x = self.node(&format!("{name}.quantize"), Op::Quantize, &[x], q(0.02, 5));
+        let x = self.layer(name, Op::Linear, x, &[o, i], q(0.03, -9));
+        self.real(&format!("{name}.real"), Op::Dequantize, &[x], &[])
+    }
+
+    /// A pre-norm layer of a transformer; `ids` say what is padding.
+    fn encoder(&mut self, name: &str, x: ValueId, ids: Option<ValueId>, d: usize) -> ValueId {
+        let norm = Op::LayerNorm { eps: 1e-5 };
+        let at = |part: &str| format!("{name}.{part}");
+        let weights: [(_, &[usize]); 2] = [("weight", &[d]), ("bias", &[d])];
+        let y = self.real(&at("norm1"), norm.clone(), &[x], &weights);
+        let qkv = self.linear(&at("qkv"), y, [3 * d, d]);
+        let inputs: Vec<ValueId> = [qkv].into_iter().chain(ids).collect();
+        let y = self.real(&at("attention"), Op::Attention { heads: 3 }, &inputs, &[]);
+        let y = self.linear(&at("out"), y, [d, d]);
+        let x = self.real(&at("sum1"), Op::Add, &[x, y], &[]);
+        let y = self.real(&at("norm2"), norm, &[x], &weights);
+        let y = self.node(&at("quantize"), Op::Quantize, &[y], q(0.02, 5));
+        let y = self.layer(&at("fc1"), Op::Linear, y, &[2 * d, d], q(0.03, -9));
+        let y = self.table(&at("gelu"), Activation::Gelu, y, q(0.016, -110));
+        let y = self.layer(&at("fc2"), Op::Linear, y, &[d, 2 * d], q(0.03, -9));
+        let y = self.real(&at("real"), Op::Dequantize, &[y], &[]);
+        self.real(&at("sum2"), Op::Add, &[x, y], &[])
     }
 
     fn relu(&mut self) {
@@ -279,4 +334,39 @@ fn mixed() -> Graph {
     let x = net.node("reshape", op, &[x], b);
     let x = net.layer("fc", Op::Linear, x, &[11, flat], q(0.09, 0));
     net.finish(x, true)
+}
+
+/// A small vision transformer: patches by a convolution, two layers, the mean of the tokens.
+fn patches() -> Graph {
+    let (mut net, x) = Net::new("patches", &[1, 12, 9, 2], 5);
+    let a = q(0.03, -7);
+    let x = net.layer("patch", conv(3, [0; 4], 1), x, &[15, 3, 3, 2], a);
+    let x = net.node("tokens", Op::Tokens, &[x], a);
+    let x = net.real("real", Op::Dequantize, &[x], &[]);
+    let x = net.real("position", Op::AddPosition, &[x], &[("weight", &[1, 12, 15])]);
+    let x = net.encoder("layers.0", x, None, 15);
+    let x = net.encoder("layers.1", x, None, 15);
+    let x =
+        net.real("norm", Op::LayerNorm { eps: 1e-6 }, &[x], &[("weight", &[15]), ("bias", &[15])]);
+    let gelu = Op::Activation { function: Activation::Gelu };
+    let x = net.real("gelu", gelu, &[x], &[]);
+    let x = net.real("mean", Op::MeanTokens, &[x], &[]);
+    let x = net.linear("fc", x, [7, 15]);
+    net.builder.finish(&[x]).unwrap()
+}
+
+/// Rows of the embedding in `text`.
+const VOCABULARY: usize = 11;
+
+/// A small text encoder, whose ids are padding here and there.
+fn text() -> Graph {
+    let mut builder = GraphBuilder::new("text", Layout::Nhwc);
+    let ids = builder.input("ids", [1, 19]);
+    let mut net = Net { builder, noise: Noise(6), params: vec![q(1.0, 0)] };
+    let x = net.real("embedding", Op::Embedding, &[ids], &[("weight", &[VOCABULARY, 12])]);
+    let x = net.real("position", Op::AddPosition, &[x], &[("weight", &[1, 19, 12])]);
+    let x = net.encoder("layers.0", x, Some(ids), 12);
+    let x = net.real("mean", Op::MeanTokens, &[x, ids], &[]);
+    let x = net.linear("fc", x, [5, 12]);
+    net.builder.finish(&[x]).unwrap()
 }
