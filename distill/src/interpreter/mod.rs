@@ -9,8 +9,9 @@ use candle_core::{DType, Device, Tensor, Var};
 use hipflask_runtime::graph::{Activation, Graph, Layout, Node, Op};
 
 use crate::nn::{
-    Conv2dSpec, PoolSpec, activate, avg_pool2d, batch_norm_eval, batch_norm_train, conv2d,
-    global_avg_pool, linear, max_pool2d, softmax,
+    Conv2dSpec, PoolSpec, activate, add_position, attention, avg_pool2d, batch_norm_eval,
+    batch_norm_train, conv2d, embedding, global_avg_pool, layer_norm, linear, max_pool2d,
+    mean_tokens, softmax,
 };
 use crate::optim::Parameter;
 use crate::{Error, ErrorKind, Result};
@@ -193,6 +194,14 @@ impl Network {
                 let (gamma, beta) = (required("weight")?, required("bias")?);
                 self.batch_norm(node, x, (&gamma, &beta), f64::from(*eps), mode, relu)?
             }
+            Op::LayerNorm { eps } => {
+                layer_norm(x, &required("weight")?, &required("bias")?, f64::from(*eps))?
+            }
+            Op::Tokens => x.flatten_from(2)?.transpose(1, 2)?.contiguous()?,
+            Op::Embedding => embedding(x, &required("weight")?)?,
+            Op::AddPosition => add_position(x, &required("weight")?)?,
+            &Op::Attention { heads } => attention(x, heads, inputs.get(1))?,
+            Op::MeanTokens => mean_tokens(x, inputs.get(1))?,
             Op::Activation { function } => activate(x, *function)?,
             Op::Add => (x + inputs.get(1).ok_or_else(|| unordered(node))?)?,
             Op::Mul => x.broadcast_mul(inputs.get(1).ok_or_else(|| unordered(node))?)?,

@@ -2,9 +2,12 @@
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result as CandleResult, Shape, Tensor};
 use hipflask_runtime::graph::Activation;
+use hipflask_runtime::kernels::math::sigmoid;
+use hipflask_runtime::kernels::{Body, activation_f32};
 use rayon::prelude::*;
 
 use super::buffer::{host, on_host, operand, output, tensor};
+use super::simd::{best, vectorized};
 use crate::Result;
 
 /// Applies `kind` to every element of `x`.
@@ -38,54 +41,18 @@ pub(super) fn composed(x: &Tensor, kind: Activation) -> Result<Tensor> {
         Activation::Sigmoid => sigmoid(x)?,
         Activation::Tanh => x.tanh()?,
         Activation::Silu => (x * sigmoid(x)?)?,
+        Activation::Gelu => {
+            let cubic = (x.sqr()? * x)?.affine(f64::from(GELU_CUBIC), 0.0)?;
+            (x * sigmoid(&(x + cubic)?.affine(f64::from(GELU_SCALE), 0.0)?)?)?
+        }
     })
 }
 
-fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + (-x).exp())
-}
+/// `√(2/π)`, twice: the argument of GELU's sigmoid is it times `x + 0.044715 x³`.
+const GELU_SCALE: f32 = 1.595_769;
+const GELU_CUBIC: f32 = 0.044_715;
 
 struct Elementwise(Activation);
-
-impl Elementwise {
-    /// `f(x)`.
-    fn value(kind: Activation, x: f32) -> f32 {
-        match kind {
-            // Comparisons let a NaN through, `max` and `min` would hide it.
-            Activation::Relu => {
-                if x < 0.0 {
-                    0.0
-                } else {
-                    x
-                }
-            }
-            Activation::Relu6 => x.clamp(0.0, 6.0),
-            Activation::HardSwish => x * Self::value(Activation::HardSigmoid, x),
-            Activation::HardSigmoid => (x + 3.0).clamp(0.0, 6.0) / 6.0,
-            Activation::Sigmoid => sigmoid(x),
-            Activation::Tanh => x.tanh(),
-            Activation::Silu => x * sigmoid(x),
-        }
-    }
-
-    /// `f'(x)`, given `y = f(x)`.
-    fn slope(kind: Activation, x: f32, y: f32) -> f32 {
-        let inside = |inside: bool, slope: f32| if inside { slope } else { 0.0 };
-        match kind {
-            Activation::Relu => inside(x > 0.0, 1.0),
-            Activation::Relu6 => inside(x > 0.0 && x < 6.0, 1.0),
-            Activation::HardSwish if x >= 3.0 => 1.0,
-            Activation::HardSwish => inside(x > -3.0, x / 3.0 + 0.5),
-            Activation::HardSigmoid => inside(x > -3.0 && x < 3.0, 1.0 / 6.0),
-            Activation::Sigmoid => y * (1.0 - y),
-            Activation::Tanh => 1.0 - y * y,
-            Activation::Silu => {
-                let s = sigmoid(x);
-                s + y * (1.0 - s)
-            }
-        }
-    }
-}
 
 /// Elements that one task handles.
 const BLOCK: usize = 1 << 13;
@@ -97,12 +64,9 @@ impl CustomOp1 for Elementwise {
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> CandleResult<(CpuStorage, Shape)> {
         let x = operand(x, layout)?;
-        let Self(kind) = *self;
         let mut y = vec![0.0; x.len()];
         y.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK)).for_each(|(y, x)| {
-            for (y, &x) in y.iter_mut().zip(x) {
-                *y = Self::value(kind, x);
-            }
+            activation_f32(best(), self.0, x, y);
         });
         Ok(output(y, layout.shape()))
     }
@@ -110,16 +74,64 @@ impl CustomOp1 for Elementwise {
     fn bwd(&self, x: &Tensor, y: &Tensor, dy: &Tensor) -> CandleResult<Option<Tensor>> {
         let dy = dy.contiguous()?;
         let (xs, ys, dys) = (host(x)?, host(y)?, host(&dy)?);
-        let Self(kind) = *self;
         let mut dx = vec![0.0; xs.len()];
         let blocks = dx.par_chunks_mut(BLOCK).zip(xs.par_chunks(BLOCK));
         blocks.zip(ys.par_chunks(BLOCK)).zip(dys.par_chunks(BLOCK)).for_each(
             |(((dx, x), y), dy)| {
-                for (((dx, &x), &y), dy) in dx.iter_mut().zip(x).zip(y).zip(dy) {
-                    *dx = dy * Self::slope(kind, x, y);
-                }
+                vectorized(Slopes { kind: self.0, x, y, dy, dx });
             },
         );
         Ok(Some(tensor(dx, x)?))
     }
+}
+
+/// `∂x = ∂y · f'(x)` for `y = f(x)`.
+struct Slopes<'a> {
+    kind: Activation,
+    x: &'a [f32],
+    y: &'a [f32],
+    dy: &'a [f32],
+    dx: &'a mut [f32],
+}
+
+impl Slopes<'_> {
+    #[inline(always)]
+    fn fill(self, slope: impl Fn(f32, f32) -> f32) {
+        let Self { x, y, dy, dx, .. } = self;
+        for (((dx, &x), &y), dy) in dx.iter_mut().zip(x).zip(y).zip(dy) {
+            *dx = dy * slope(x, y);
+        }
+    }
+}
+
+impl Body for Slopes<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        // The match is outside the loops, so that each becomes a vectorized one of its own.
+        match self.kind {
+            Activation::Relu => self.fill(|x, _| inside(x > 0.0, 1.0)),
+            Activation::Relu6 => self.fill(|x, _| inside(x > 0.0 && x < 6.0, 1.0)),
+            Activation::HardSwish => {
+                self.fill(|x, _| if x >= 3.0 { 1.0 } else { inside(x > -3.0, x / 3.0 + 0.5) });
+            }
+            Activation::HardSigmoid => self.fill(|x, _| inside(x > -3.0 && x < 3.0, 1.0 / 6.0)),
+            Activation::Sigmoid => self.fill(|_, y| y * (1.0 - y)),
+            Activation::Tanh => self.fill(|_, y| 1.0 - y * y),
+            Activation::Silu => self.fill(|x, y| {
+                let s = sigmoid(x);
+                s + y * (1.0 - s)
+            }),
+            Activation::Gelu => self.fill(|x, y| {
+                let s = sigmoid(GELU_SCALE * (x + GELU_CUBIC * (x * x * x)));
+                s + y * (1.0 - s) * (GELU_SCALE * (1.0 + 3.0 * GELU_CUBIC * (x * x)))
+            }),
+        }
+    }
+}
+
+#[inline(always)]
+fn inside(inside: bool, slope: f32) -> f32 {
+    if inside { slope } else { 0.0 }
 }

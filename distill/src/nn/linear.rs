@@ -9,24 +9,34 @@ use super::buffer::{channel_sums, host, on_host, operand, output, tensor};
 use super::gemm::{Matrix, gemm};
 use crate::{Error, ErrorKind, Result};
 
-/// `x · wᵀ + bias` for `x [n, in]`, `w [out, in]`, `bias [out]`; returns `[n, out]`.
+/// `x · wᵀ + bias` for `x [n, in]` or `[n, t, in]`, `w [out, in]`, `bias [out]`; returns `[n, out]`
+/// or `[n, t, out]`.
 ///
 /// Gradients flow to all three; on the CPU the result does not depend on the number of threads.
 pub fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let (&[n, inputs], &[outputs, w_inputs]) = (x.dims(), w.dims()) else {
+    let ([.., inputs], &[outputs, w_inputs]) = (x.dims(), w.dims()) else {
         return Err(mismatch(x, w, bias));
     };
-    if inputs != w_inputs || bias.is_some_and(|bias| bias.dims() != [outputs]) {
+    if *inputs != w_inputs
+        || !(2..=3).contains(&x.rank())
+        || bias.is_some_and(|bias| bias.dims() != [outputs])
+    {
         return Err(mismatch(x, w, bias));
     }
     if !on_host(x) {
-        let y = x.matmul(&w.t()?)?;
+        let y = x.flatten_to(x.rank() - 2)?.matmul(&w.t()?)?;
+        let y = y.reshape(with_last(x, outputs))?;
         return Ok(match bias {
             Some(bias) => y.broadcast_add(bias)?,
             None => y,
         });
     }
-    let op = Linear { n, inputs, outputs };
+    let op = Linear {
+        shape: with_last(x, outputs),
+        n: x.elem_count() / inputs.max(&1),
+        inputs: *inputs,
+        outputs,
+    };
     let (x, w) = (x.contiguous()?, w.contiguous()?);
     Ok(match bias {
         Some(bias) => x.apply_op3(&w, &bias.contiguous()?, op)?,
@@ -34,9 +44,17 @@ pub fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     })
 }
 
+/// The shape of `x` with another last dimension.
+fn with_last(x: &Tensor, last: usize) -> Shape {
+    let mut dims = x.dims().to_vec();
+    dims.pop();
+    dims.push(last);
+    dims.into()
+}
+
 fn mismatch(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Error {
     let message = format!(
-        "input {:?} must be [n, in], weights {:?} [out, in] and bias {:?} [out]",
+        "input {:?} must be [n, in] or [n, t, in], weights {:?} [out, in] and bias {:?} [out]",
         x.dims(),
         w.dims(),
         bias.map(Tensor::dims)
@@ -48,6 +66,9 @@ fn mismatch(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Error {
 const ROWS: usize = 32;
 
 struct Linear {
+    /// Of the output.
+    shape: Shape,
+    /// Rows: vectors or tokens.
     n: usize,
     inputs: usize,
     outputs: usize,
@@ -120,7 +141,7 @@ impl CustomOp2 for Linear {
         w_layout: &Layout,
     ) -> CandleResult<(CpuStorage, Shape)> {
         let y = self.forward(operand(x, x_layout)?, operand(w, w_layout)?, None);
-        Ok(output(y, (self.n, self.outputs)))
+        Ok(output(y, self.shape.clone()))
     }
 
     fn bwd(
@@ -151,7 +172,7 @@ impl CustomOp3 for Linear {
     ) -> CandleResult<(CpuStorage, Shape)> {
         let bias = operand(bias, bias_layout)?;
         let y = self.forward(operand(x, x_layout)?, operand(w, w_layout)?, Some(bias));
-        Ok(output(y, (self.n, self.outputs)))
+        Ok(output(y, self.shape.clone()))
     }
 
     fn bwd(

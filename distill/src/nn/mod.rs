@@ -5,6 +5,7 @@
 //! threads; on other devices, compositions of candle operations with the same meaning.
 
 mod activation;
+mod attention;
 mod batch_norm;
 pub(crate) mod buffer;
 mod composed;
@@ -16,16 +17,25 @@ mod gemm;
 #[cfg(test)]
 pub(crate) mod gradcheck;
 mod im2col;
+mod layer_norm;
 mod linear;
 mod pool;
+mod product;
+mod simd;
 mod softmax;
 #[cfg(test)]
 mod tests;
+mod tokens;
+#[cfg(test)]
+mod transformer_tests;
 mod window;
 
 pub use activation::activate;
+pub use attention::attention;
 pub use batch_norm::{BatchStatistics, batch_norm_eval, batch_norm_train};
 pub use conv2d::{Conv2dSpec, conv2d};
+pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use pool::{PoolSpec, avg_pool2d, global_avg_pool, max_pool2d};
 pub use softmax::{log_softmax, softmax};
+pub use tokens::{add_position, embedding, mean_tokens};

@@ -199,10 +199,9 @@ impl Graph {
             }
             let wanted: &[usize] = match (role.name, &node.op) {
                 // Inference has compared them with the input.
-                (
-                    "weight",
-                    Op::Conv2d { .. } | Op::Linear | Op::Embedding | Op::AddPosition,
-                ) => tensor.shape(),
+                ("weight", Op::Conv2d { .. } | Op::Linear | Op::Embedding | Op::AddPosition) => {
+                    tensor.shape()
+                }
                 ("table", _) => &[256],
                 _ => &[channels],
             };

@@ -23,7 +23,7 @@ pub fn evaluate(function: Activation, x: f32) -> f32 {
 /// `(1 + tanh u) / 2` is the sigmoid of `2u`: one exponential, and no digits lost where it is small.
 #[inline(always)]
 fn gelu(x: f32) -> f32 {
-    const TWICE_SQRT_2_OVER_PI: f32 = 1.595_769_1;
+    const TWICE_SQRT_2_OVER_PI: f32 = 1.595_769;
     x * sigmoid(TWICE_SQRT_2_OVER_PI * (x + 0.044_715 * (x * x * x)))
 }
 

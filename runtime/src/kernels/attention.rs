@@ -151,7 +151,6 @@ fn gather(weights: &[f32], values: &[f32], padded: usize, inverse: f32, y: &mut 
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::float_cmp, reason = "bits are compared, or the values are exact")]
     use alloc::vec::Vec;
 
     use proptest::prelude::*;

@@ -125,7 +125,7 @@ impl Isa {
     /// itself. A closure is while it is small; larger ones implement [`Body`]. No compilation
     /// enables fused multiply-add contraction, so the bits are the same.
     #[inline]
-    pub(crate) fn vectorized<B: Body>(self, body: B) -> B::Output {
+    pub fn vectorized<B: Body>(self, body: B) -> B::Output {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 | Self::AvxVnni if has_avx2() => {
@@ -155,7 +155,7 @@ impl Isa {
 }
 
 /// Loops for [`Isa::vectorized`].
-pub(crate) trait Body {
+pub trait Body {
     /// What they give.
     type Output;
 

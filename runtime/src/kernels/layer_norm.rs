@@ -52,7 +52,6 @@ impl Body for LayerNorm<'_> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::float_cmp, reason = "bits are compared")]
     use alloc::vec::Vec;
 
     use proptest::prelude::*;

@@ -40,7 +40,7 @@ pub use elementwise::{
     AddI8, MulI8, RescaleI8, add_f32, batch_norm_f32, dequantize, lut_i8, mul_f32, pad, quantize,
 };
 pub use image::{Image, Margin};
-pub use isa::Isa;
+pub use isa::{Body, Isa};
 pub use layer_norm::layer_norm_f32;
 #[cfg(feature = "std")]
 pub use peak::Peak;

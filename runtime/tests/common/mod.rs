@@ -208,9 +208,8 @@ pub(crate) fn int8_transformer() -> Graph {
     let x = b.node_as("patch", conv, &[x], w, Some(q1)).unwrap();
     let x = b.node_as("tokens", Op::Tokens, &[x], [], Some(q1)).unwrap();
     let x = b.node("real", Op::Dequantize, &[x], []).unwrap();
-    let stem = b
-        .node("position", Op::AddPosition, &[x], [("weight", reals(&[1, 30, 6], 8))])
-        .unwrap();
+    let stem =
+        b.node("position", Op::AddPosition, &[x], [("weight", reals(&[1, 30, 6], 8))]).unwrap();
     let norm = [("weight", reals(&[6], 9)), ("bias", reals(&[6], 10))];
     let x = b.node("norm", Op::LayerNorm { eps: 1e-5 }, &[stem], norm).unwrap();
     let x = b.node_as("normed", Op::Quantize, &[x], [], Some(q2)).unwrap();

@@ -159,8 +159,7 @@ impl Net {
                 (0..shape.iter().product()).map(|_| self.noise.real() * 1.5).collect();
             Tensor::from_f32(Shape::from(shape), &values)
         };
-        let weights: Vec<_> =
-            weights.iter().map(|&(role, shape)| (role, tensor(shape))).collect();
+        let weights: Vec<_> = weights.iter().map(|&(role, shape)| (role, tensor(shape))).collect();
         self.params.push(q(1.0, 0));
         self.builder.node(name, op, inputs, weights).unwrap()
     }
