@@ -11,9 +11,10 @@ use crate::{lut, scheme};
 
 /// The int8 graph of a graph from [`prepare`](crate::prepare) with its calibration.
 ///
-/// Convolutions, linear layers, pools, additions, joins and activations run in int8. Softmax and a
-/// batch norm of a vector that could not be folded stay in f32, with conversions around them. Inputs and
-/// outputs of the network stay f32.
+/// Convolutions, linear layers, pools, additions, joins and activations run in int8. What
+/// [knows f32 alone](Op::is_real) stays in it, with conversions around: softmax, a batch norm of a
+/// vector that could not be folded, and of a transformer all but its linear layers and the
+/// activations between them. Inputs and outputs of the network stay f32.
 pub fn to_int8(graph: &Graph, calibration: &Calibration) -> Result<Graph> {
     if calibration.ranges.len() != graph.values.len() {
         let (got, wanted) = (calibration.ranges.len(), graph.values.len());
@@ -52,13 +53,15 @@ impl Converter<'_> {
     fn node(&mut self, node: &Node) -> Result<()> {
         let y = node.output;
         match &node.op {
-            Op::Softmax | Op::BatchNorm { .. } => {
-                let x = self.as_float(node.inputs[0])?;
-                let weights = node.op.roles(hipflask_runtime::DType::F32).iter();
+            op if op.is_real() || self.adds_tokens(node) => {
+                let inputs: Result<Vec<_>> =
+                    node.inputs.iter().map(|&id| self.as_float(id)).collect();
+                let weights = op.roles(hipflask_runtime::DType::F32).iter();
                 let weights: Vec<_> = weights
                     .filter_map(|r| Some((r.name, self.graph.weight(node, r.name)?.clone())))
                     .collect();
-                let out = self.builder.node(&node.name, node.op.clone(), &[x], weights)?;
+                let out = self.builder.node(&node.name, op.clone(), &inputs?, weights)?;
+                self.builder.fuse(node.activation);
                 self.float.insert(y, out);
             }
             Op::Conv2d { .. } | Op::Linear => {
@@ -97,6 +100,12 @@ impl Converter<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether `node` adds to the tokens that pass through a transformer: layer after layer adds to
+    /// the same ones, and each rounding to int8 would stay in them to the end.
+    fn adds_tokens(&self, node: &Node) -> bool {
+        node.op == Op::Add && self.graph.value(node.output).shape.len() == 3
     }
 
     /// The value that a value becomes a part of, where it is read for that alone: with the

@@ -26,6 +26,7 @@ fn network(run: &Run, data: &DataSet) -> Result<(NetworkSpec, Option<Fit>)> {
         depth: table.depth,
         hidden: table.hidden.clone(),
         layers: table.layers.clone(),
+        vocabulary: None,
     };
     let Some(budget) = table.size_budget else { return Ok((spec, None)) };
     let fit = budget.widest(&spec, &data.shape()?, &data.class_names).context("[student]")?;

@@ -89,6 +89,7 @@ fn declared(
         depth: table.depth,
         hidden: table.hidden.clone(),
         layers: table.layers.clone(),
+        vocabulary: None,
     };
     // The teacher's weights are drawn apart from the student's, whose layers may have the same names.
     spec.build(shape, classes, seed ^ TEACHER_SEED).context("[teacher]").map(Some)

@@ -20,7 +20,7 @@ pub(super) struct Builder {
     shapes: Vec<Shape>,
     nodes: Vec<Planned>,
     weights: usize,
-    /// Added to the variance by batch norm; PyTorch's default unless a network has its own.
+    /// Added to the variance by batch norm and layer norm; PyTorch's default unless a network has its own.
     pub(super) eps: f32,
 }
 
@@ -107,7 +107,7 @@ impl Builder {
         (Self { shapes: vec![shape], nodes: Vec::new(), weights: 0, eps: 1e-5 }, ValueId(0))
     }
 
-    /// The shape of a value: `[1, c, h, w]` or `[1, n]`.
+    /// The shape of a value: `[1, c, h, w]`, `[1, n]`, or `[1, t, d]` of tokens.
     pub(super) fn shape(&self, x: ValueId) -> &Shape {
         &self.shapes[x.0]
     }
@@ -201,7 +201,38 @@ impl Builder {
         self.push(name.into(), Op::BatchNorm { eps: self.eps }, &[x], weights.into())
     }
 
-    /// A linear layer with `out` outputs over a vector.
+    /// Layer norm over the elements of each token.
+    pub(super) fn layer_norm(&mut self, name: impl Into<String>, x: ValueId) -> Result<ValueId> {
+        let width = self.width(x);
+        let weights = [("weight", 1.0), ("bias", 0.0)];
+        let weights = weights.map(|(role, value)| (role, [width].into(), Init::Constant(value)));
+        self.push(name.into(), Op::LayerNorm { eps: self.eps }, &[x], weights.into())
+    }
+
+    /// A row of `width` elements for each id, of which there are `vocabulary`.
+    pub(super) fn embedding(
+        &mut self,
+        name: impl Into<String>,
+        ids: ValueId,
+        vocabulary: usize,
+        width: usize,
+    ) -> Result<ValueId> {
+        let rows = ("weight", [vocabulary, width].into(), Init::token());
+        self.push(name.into(), Op::Embedding, &[ids], vec![rows])
+    }
+
+    /// A vector for each position, added to the tokens.
+    pub(super) fn position(&mut self, name: impl Into<String>, x: ValueId) -> Result<ValueId> {
+        let rows = ("weight", self.shape(x).clone(), Init::token());
+        self.push(name.into(), Op::AddPosition, &[x], vec![rows])
+    }
+
+    /// Elements of a vector or of each token.
+    fn width(&self, x: ValueId) -> usize {
+        self.shape(x).last().copied().unwrap_or(0)
+    }
+
+    /// A linear layer with `out` outputs over a vector or over each token.
     pub(super) fn linear(
         &mut self,
         name: impl Into<String>,
@@ -209,7 +240,7 @@ impl Builder {
         out: usize,
         bias: bool,
     ) -> Result<ValueId> {
-        let inputs = self.channels(x);
+        let inputs = self.width(x);
         let init = Init::default_of(inputs);
         let mut weights = vec![("weight", [out, inputs].into(), init)];
         if bias {

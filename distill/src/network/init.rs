@@ -30,6 +30,12 @@ impl Init {
         Self::Uniform { bound: (6.0 / fan_out as f64).sqrt() as f32 }
     }
 
+    /// Uniform with a standard deviation of 0.02: vectors of tokens and positions, as BERT and ViT
+    /// begin with a normal distribution of that width.
+    pub(super) fn token() -> Self {
+        Self::Uniform { bound: 0.02 * 3_f32.sqrt() }
+    }
+
     /// The tensor `name`, which depends on `seed`, its name, its shape and nothing else.
     pub(super) fn tensor(self, shape: &Shape, seed: u64, name: &str) -> Tensor {
         let count = shape.elements();

@@ -18,6 +18,7 @@ mod syntax;
 mod temporal;
 #[cfg(test)]
 mod tests;
+mod transformer;
 mod vgg;
 mod wrn;
 
@@ -62,6 +63,10 @@ pub struct NetworkSpec {
     /// (`docs/networks.md`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layers: Option<Vec<String>>,
+    /// Ids that occur in the data, where its samples are text: the rows of `text-encoder`'s
+    /// embedding.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vocabulary: Option<usize>,
 }
 
 /// What a checked [`NetworkSpec`] says.
@@ -75,7 +80,7 @@ impl NetworkSpec {
     /// The network for inputs of shape `input`, in PyTorch's layout; its output is logits
     /// `[1, classes]`.
     ///
-    /// An image is `[c, h, w]`, a row of a table `[features]`.
+    /// An image is `[c, h, w]`, a row of a table `[features]`, a text `[tokens]`.
     ///
     /// Each tensor depends on `seed`, its name and its shape alone. The error names the key, or
     /// the layer that does not fit the image; a network too large is refused before its weights
@@ -105,7 +110,8 @@ impl NetworkSpec {
         let output = match choice {
             Choice::Mlp(hidden) => mlp::build(&mut b, x, hidden, classes),
             Choice::Named(Named { width, depth, factor, build, .. }) => {
-                build(&mut b, x, &Size { width, depth, factor, classes })
+                let vocabulary = self.vocabulary;
+                build(&mut b, x, &Size { width, depth, factor, classes, vocabulary })
             }
             Choice::Layers(lines) => layers::build(&mut b, x, lines, classes),
         };

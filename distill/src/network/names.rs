@@ -5,12 +5,12 @@ use hipflask_runtime::graph::ValueId;
 use super::builder::Builder;
 use super::{
     autoencoder, ds_cnn, lenet, mobilenet_v1, mobilenet_v2, mobilenet_v3, resnet, shufflenet,
-    temporal, vgg, wrn,
+    temporal, transformer, vgg, wrn,
 };
 use crate::Result;
 
 /// The networks known by name; `wrn40-2` stands for other depths and factors too.
-pub const NAMES: [&str; 23] = [
+pub const NAMES: [&str; 25] = [
     "mlp",
     "autoencoder",
     "lenet",
@@ -34,6 +34,8 @@ pub const NAMES: [&str; 23] = [
     "ds-cnn",
     "tcn",
     "tc-resnet8",
+    "vit-tiny",
+    "text-encoder",
 ];
 
 /// Largest factor of a wide network.
@@ -50,6 +52,8 @@ pub(super) struct Size {
     pub(super) factor: usize,
     /// Logits.
     pub(super) classes: usize,
+    /// Rows of an embedding, where the samples are ids of text.
+    pub(super) vocabulary: Option<usize>,
 }
 
 /// A network by name, with its default size.
@@ -100,6 +104,8 @@ impl Named {
             "ds-cnn" => deep(ds_cnn::build, 64, 4),
             "tcn" => deep(temporal::tcn, 32, 4),
             "tc-resnet8" => one(temporal::tc_resnet, 16),
+            "vit-tiny" => deep(transformer::vision, 64, 4),
+            "text-encoder" => Self { images: false, ..deep(transformer::text, 64, 2) },
             _ => {
                 let (depth, factor) = name.strip_prefix("wrn")?.split_once('-')?;
                 let (depth, factor) = (depth.parse().ok()?, factor.parse().ok()?);

@@ -15,7 +15,7 @@ const PER_BLOCK: usize = 6;
 /// A 3×3 convolution of `width` channels, three stages of 1, 2 and 4 times `factor · width`, whose
 /// second and third halve the image, and a linear layer over the channels' means.
 pub(super) fn build(b: &mut Builder, image: ValueId, size: &Size) -> Result<ValueId> {
-    let &Size { width, depth, factor, classes } = size;
+    let &Size { width, depth, factor, classes, .. } = size;
     let blocks = depth.saturating_sub(OUTSIDE) / PER_BLOCK;
     if blocks == 0 || blocks * PER_BLOCK + OUTSIDE != depth {
         let message = format!("{depth} is none of a wide resnet's: 10, 16, 22, … (6 n + 4)");

@@ -41,7 +41,7 @@ fn a_wrong_layer_is_refused_by_number_and_text() {
             &["relu", "cnv 8 3x3"],
             "layer 2 \"cnv 8 3x3\": \"cnv\" is no kind of layer, did you mean \"conv\"?",
         ),
-        (&["gelu"], "valid are conv, depthwise, pointwise, linear, bn,"),
+        (&["mish"], "valid are conv, depthwise, pointwise, linear, bn,"),
         (&[""], "layer 1 \"\": \"\" is no kind of layer: valid are conv"),
         (&["dropout 0.5"], "layer 1 \"dropout 0.5\": dropout is not supported"),
         (&["conv"], "the number of channels is missing; write: conv CHANNELS KxK [stride S]"),

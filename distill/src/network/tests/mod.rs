@@ -4,6 +4,7 @@
 mod budget;
 mod layers;
 mod torchvision;
+mod transformer;
 
 use candle_core::{Device, Tensor};
 use hipflask_runtime::{Model, Options, Session};
@@ -80,6 +81,7 @@ fn deep() -> Vec<NetworkSpec> {
         sized("shufflenet-v2", 9),
         NetworkSpec { depth: Some(3), ..sized("tcn", 6) },
         sized("tc-resnet8", 3),
+        NetworkSpec { depth: Some(1), ..sized("vit-tiny", 12) },
     ]
 }
 
@@ -169,6 +171,14 @@ fn parameters_are_those_counted_by_hand_and_published() {
     let keywords = named("tc-resnet8").build(&[1, 98, 40], 12, 1).unwrap();
     assert_eq!(keywords.parameters(), 65_180);
 
+    // Patches of 4×4 pixels, 49 positions, four layers of 12 d² + 13 d, a norm, a classifier.
+    let layer = 12 * 64 * 64 + 13 * 64;
+    let by_hand = (16 * 64 + 64) + 49 * 64 + 4 * layer + 2 * 64 + (64 * 10 + 10);
+    assert_eq!(count(&named("vit-tiny"), MNIST), by_hand);
+    let text = NetworkSpec { vocabulary: Some(257), ..named("text-encoder") };
+    let by_hand = 257 * 64 + 30 * 64 + 2 * layer + 2 * 64 + (64 * 3 + 3);
+    assert_eq!(text.build(&[30], 3, 1).unwrap().parameters(), by_hand);
+
     let deep = NetworkSpec { depth: Some(56), ..named("resnet") };
     assert_eq!(count(&deep, CIFAR), 853_018);
     assert_eq!(count(&named("resnet"), CIFAR), 269_722);
@@ -188,10 +198,12 @@ fn the_page_states_parameters_and_macs_as_computed() {
     let page = include_str!("../../../../docs/networks.md");
     let mut missing = String::new();
     for name in NAMES {
-        let spec = named(name);
+        let text = name == "text-encoder";
+        let spec = NetworkSpec { vocabulary: text.then_some(257), ..named(name) };
         let mut row = format!("| `{}` |", spec.describe());
-        for image in [MNIST, CIFAR] {
-            let graph = spec.build(&image, 10, 1).unwrap();
+        let inputs: [&[usize]; 2] = if text { [&[64], &[256]] } else { [&MNIST, &CIFAR] };
+        for input in inputs {
+            let graph = spec.build(input, 10, 1).unwrap();
             for count in [graph.parameters() as u64, graph.macs()] {
                 row += &format!(" {} |", grouped(count));
             }
@@ -246,6 +258,11 @@ fn images_shrink_as_the_papers_say() {
     ] {
         assert_eq!(shape(&graph(name, CIFAR), node)[2..], [small; 2], "{name}");
         assert_eq!(shape(&graph(name, large), node)[2..], [3, 3], "{name}");
+    }
+    for (image, tokens) in
+        [(MNIST, 49), (CIFAR, 64), (DIGITS, 16), ([3, 224, 224], 49), ([1, 5, 17], 10)]
+    {
+        assert_eq!(shape(&graph("vit-tiny", image), "pos_embed"), [1, tokens, 64], "{image:?}");
     }
     let spectrogram = graph("tcn", [1, 49, 10]);
     assert_eq!(spectrogram.tensors["network.0.conv1.weight"].shape()[..], [32, 1, 3, 10]);
@@ -542,6 +559,10 @@ fn a_wrong_spec_is_refused_by_its_key() {
         ),
         (NetworkSpec { depth: Some(0), ..named("ds-cnn") }, "depth: 0 is out of range: 1 to 1001"),
         (named("transformer"), "network: \"transformer\" is not known. Valid are mlp"),
+        (
+            named("text-encoder"),
+            "text-encoder: input: reads text, the data's samples are [1, 8, 8]",
+        ),
         (
             NetworkSpec { width: Some(8), ..named("mlp") },
             "width: mlp has no channels: give `hidden`",
