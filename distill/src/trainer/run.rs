@@ -10,11 +10,15 @@ use super::step::Stepper;
 use super::summary::Hits;
 use super::{CHECKPOINT_EVERY, EpochScore, Files, Monitor, StopReason, Summary, Trained, Training};
 use crate::Result;
+use crate::data::{Batch, prefetched};
 use crate::evaluate::{hits, network_logits};
 use crate::fingerprint::Fingerprint;
 use crate::interpreter::Network;
 use crate::optim::Average;
 use crate::teacher::Teacher;
+
+/// Batches that are made while one is learnt.
+const BATCHES_AHEAD: usize = 3;
 
 /// A training under way.
 pub(super) struct Run<'a> {
@@ -69,7 +73,7 @@ impl<'a> Run<'a> {
 
     /// Trains to the end of the present epoch, or until time is over.
     pub(super) fn epoch(&mut self, monitor: &mut dyn Monitor) -> Result<()> {
-        let Training { data, spec, seed, files, .. } = *self.training;
+        let Training { data, spec, seed, .. } = *self.training;
         let epoch = self.progress.epochs;
         let per_epoch = self.stepper.steps_per_epoch;
         monitor.epoch_started(epoch + 1, spec.epochs, per_epoch, self.progress.steps);
@@ -79,7 +83,20 @@ impl<'a> Run<'a> {
             .augmented(&data.augment, view.seed, view.number)
             .starting_at(self.progress.steps)
             .take(per_epoch - self.progress.steps);
-        let every = files.every.unwrap_or(CHECKPOINT_EVERY);
+        prefetched(batches, BATCHES_AHEAD, |batches| self.learn(batches, epoch, monitor))?;
+        self.stepper.check_weights(epoch, self.progress.steps)?;
+        self.end_epoch(epoch + 1, monitor)
+    }
+
+    /// Learns from the batches of epoch `epoch`, from 0, until time is over.
+    fn learn(
+        &mut self,
+        batches: &mut dyn Iterator<Item = Batch>,
+        epoch: usize,
+        monitor: &mut dyn Monitor,
+    ) -> Result<()> {
+        let per_epoch = self.stepper.steps_per_epoch;
+        let every = self.training.files.every.unwrap_or(CHECKPOINT_EVERY);
         let (mut saved, mut clock) = (Instant::now(), Instant::now());
         for batch in batches {
             let result = self.stepper.step(&batch, epoch, self.progress.steps)?;
@@ -101,8 +118,7 @@ impl<'a> Run<'a> {
             }
         }
         self.progress.sums.seconds += clock.elapsed().as_secs_f64();
-        self.stepper.check_weights(epoch, self.progress.steps)?;
-        self.end_epoch(epoch + 1, monitor)
+        Ok(())
     }
 
     /// Validates, decides whether to go on, and writes down what epoch `number`, from 1, brought.
