@@ -131,13 +131,17 @@ pub struct ShipArgs {
 #[command(after_help = "\
 Examples:
   hipflask teacher examples/fashion-dscnn.toml --out out/fashion
-  hipflask teacher examples/fashion-dscnn.toml --set teacher.epochs=30 --resume")]
+  hipflask teacher examples/fashion-dscnn.toml --set teacher.epochs=30 --resume
+  hipflask teacher examples/fashion-dscnn.toml --seeds 3")]
 pub struct TeacherArgs {
     /// The recipe
     pub recipe: PathBuf,
     /// Flags of the run.
     #[command(flatten)]
     pub run: RunArgs,
+    /// Repeat with N seeds, counted from the first, and report mean and deviation
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100))]
+    pub seeds: Option<u64>,
 }
 
 /// `distill`
@@ -145,7 +149,10 @@ pub struct TeacherArgs {
 #[command(after_help = "\
 Examples:
   hipflask distill examples/fashion-dscnn.toml --teacher out/fashion/teacher.safetensors
-  hipflask distill examples/fashion-dscnn.toml --set student.width=16 --out out/narrow")]
+  hipflask distill examples/fashion-dscnn.toml --set student.width=16 --out out/narrow
+  hipflask distill examples/fashion-dscnn.toml --seeds 3
+  hipflask distill examples/fashion-dscnn.toml --sweep temperature=1,2,4,8
+  hipflask distill recipe.toml --sweep optimizer.lr=1e-3,3e-3 --sweep student.width=16,32")]
 pub struct DistillArgs {
     /// The recipe
     pub recipe: PathBuf,
@@ -159,6 +166,13 @@ pub struct DistillArgs {
     /// that fits is taken instead of the recipe's width
     #[arg(long, value_name = "SIZE")]
     pub size_budget: Option<SizeBudget>,
+    /// Repeat with N seeds, counted from the first, and report mean and deviation
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100))]
+    pub seeds: Option<u64>,
+    /// Distil once for each value of a key, as temperature=1,2,4, and tabulate; several make a grid.
+    /// A key is a full one of the recipe, or one of [distill], or of the one loss term that has it
+    #[arg(long, value_name = "KEY=VALUES")]
+    pub sweep: Vec<String>,
 }
 
 /// `quantize`

@@ -69,7 +69,7 @@ fn remove_unfinished(folder: &Path) {
 }
 
 /// How the names of the folders in a run's folder begin.
-const FOLDERS: [&str; 3] = ["checkpoints", "bundle", "seed-"];
+const FOLDERS: [&str; 4] = ["checkpoints", "bundle", "seed-", "sweep-"];
 
 fn is_unfinished(name: &str) -> bool {
     let process = name.strip_suffix(".tmp").and_then(|rest| rest.rsplit_once('.'));
@@ -95,7 +95,11 @@ mod tests {
     #[test]
     fn what_a_killed_run_left_goes_and_all_else_stays() {
         let folder = tempfile::tempdir().unwrap();
-        let left = [".report.json.17.tmp", "checkpoints/.student.safetensors.4000000.tmp"];
+        let left = [
+            ".report.json.17.tmp",
+            "checkpoints/.student.safetensors.4000000.tmp",
+            "seed-1/sweep-temperature=4/.control-f32.safetensors.17.tmp",
+        ];
         let kept =
             ["report.json", ".notes.tmp", "a.17.tmp", "photos/.a.17.tmp", "seed-1/report.json"];
         for name in left.iter().chain(&kept) {

@@ -1,26 +1,29 @@
-//! `distill`: trains the student of a recipe from its teacher.
+//! `distill`: trains the student of a recipe from its teacher, under several seeds or as a sweep.
 
 use std::io::Write;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use serde::Serialize;
 
 use super::print_json;
 use crate::args::{Common, DistillArgs};
-use crate::files::FolderLock;
+use crate::files::{FolderLock, write};
 use crate::outcome::Outcome;
 use crate::progress::Progress;
-use crate::report::model::{ModelReport, TeacherReport};
-use crate::report::table;
+use crate::recipe::Recipe;
+use crate::report::distilled::Distilled;
+use crate::report::seeds::{Accuracies, SeedsReport};
+use crate::stages::lessons::Lessons;
 use crate::stages::run::Run;
-use crate::stages::{student, teacher};
+use crate::stages::sweep::sweep;
 
+/// The first seed's distillation with the figures of all.
 #[derive(Serialize)]
 struct Document {
-    folder: String,
-    teacher: Option<TeacherReport>,
-    student: ModelReport,
-    control: Option<ModelReport>,
+    #[serde(flatten)]
+    first: Distilled,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seeds: Option<SeedsReport>,
 }
 
 /// Runs the command.
@@ -28,41 +31,44 @@ pub fn run(args: &DistillArgs, common: &Common, out: &mut dyn Write) -> Result<O
     let mut run = Run::new(Some(&args.recipe), &args.run, Progress::new(common))?;
     run.recipe.set_size_budget(args.size_budget);
     run.recipe.require_student()?;
-    let _lock = FolderLock::take(run.folder.root())?;
-    let data = run.data(None)?;
-    student::check(&run, &data)?;
-    let trained = run.folder.teacher();
-    // Its file may be an earlier one's as long as its checkpoint may not be at the end.
-    let in_training = run.resume && run.folder.checkpoint("teacher").is_file();
-    if let Some(file) = &args.teacher {
-        if !file.is_file() {
-            bail!("--teacher {}: there is no such file", file.display());
+    let mut cells = Recipe::sweep(Some(&args.recipe), &args.run.set, &args.sweep)?;
+    let (folder, progress) = (run.folder.clone(), run.progress);
+    let _lock = FolderLock::take(folder.root())?;
+    let runs = run.for_seeds(args.seeds);
+    let file = args.teacher.as_deref();
+    if !args.sweep.is_empty() {
+        for cell in &mut cells {
+            cell.recipe.set_size_budget(args.size_budget);
+            cell.recipe.require_student()?;
         }
-        run.recipe.teacher.file = Some(std::path::absolute(file)?);
-    } else if run.recipe.teacher.file.is_none() && !in_training && trained.is_file() {
-        run.recipe.teacher.file = Some(std::path::absolute(&trained)?);
-    }
-    let needs_teacher = run.recipe.needs_teacher();
-    let scored = if needs_teacher { Some(teacher::obtain(&run, &data)?) } else { None };
-    let scored = scored.as_ref();
-    let (_, student) = student::distill(&run, &data, scored)?;
-    let control = student::control(&run, &data, scored)?;
-    let folder = run.folder.root().display().to_string();
-    if common.json {
-        let teacher = scored.map(|t| t.report.clone());
-        print_json(out, &Document { folder, teacher, student, control })?;
+        let report = sweep(runs, &cells, file)?;
+        write(&folder.file("sweep.json"), &serde_json::to_vec_pretty(&report)?)?;
+        if common.json {
+            print_json(out, &report)?
+        } else {
+            report.write(out)?
+        }
         return Ok(Outcome::Done);
     }
-    if let Some(scored) = scored {
-        table::accuracy(out, &format!("teacher {}", scored.report.name), &scored.report.scores)?;
-        table::training(out, scored.report.training.as_ref())?;
+    let mut all = Vec::new();
+    for run in runs {
+        if args.seeds.is_some() {
+            progress.line(&format!("{}: seed {}", run.recipe.name, run.recipe.seed));
+        }
+        all.push(Lessons::new(run, file)?.distill()?);
     }
-    table::accuracy(out, "student f32", &student.scores)?;
-    table::training(out, student.training.as_ref())?;
-    if let Some(control) = &control {
-        table::accuracy(out, "control f32", &control.scores)?;
-        table::training(out, control.training.as_ref())?;
+    let seeds = (all.len() > 1).then(|| {
+        let seeds: Vec<u64> = all.iter().map(|run| run.seed).collect();
+        SeedsReport::of(&seeds, &all.iter().map(Accuracies::from).collect::<Vec<_>>())
+    });
+    let Some(first) = all.into_iter().next() else { return Ok(Outcome::Done) };
+    if common.json {
+        print_json(out, &Document { first, seeds })?;
+    } else if let Some(seeds) = seeds {
+        seeds.write(out)?;
+        writeln!(out, "Results are in {}", folder.root().display())?;
+    } else {
+        first.write(out)?;
     }
-    writeln!(out, "The student is in {folder}: {}", student.file)?;
     Ok(Outcome::Done)
 }

@@ -14,7 +14,8 @@ use crate::outcome::Outcome;
 use crate::progress::Progress;
 use crate::recipe::{Format, Recipe};
 use crate::report::gates::Limits;
-use crate::report::model::{SeedsReport, Students};
+use crate::report::model::Students;
+use crate::report::seeds::{Accuracies, SeedsReport};
 use crate::report::{Report, table};
 use crate::stages::convert::{Calibration, convert};
 use crate::stages::run::Run;
@@ -40,25 +41,26 @@ pub fn run(args: &ShipArgs, common: &Common, out: &mut dyn Write) -> Result<Outc
     let binaries =
         targets.map(|target| Ok((target.clone(), bundle::device::find(target, &progress)?)));
     let binaries: Vec<(String, PathBuf)> = binaries.collect::<Result<_>>()?;
-    let report = match args.seeds {
-        None | Some(1) => ship(&run, &binaries)?,
-        Some(count) => {
-            let seeds: Vec<u64> = (0..count).map(|i| run.recipe.seed.wrapping_add(i)).collect();
-            let mut reports = Vec::new();
-            for &seed in &seeds {
-                progress.line(&format!("{}: seed {seed}", run.recipe.name));
-                reports.push(ship(&run.with_seed(seed), &binaries)?);
-            }
-            combine(&seeds, reports).context("no seeds")?
+    let folder = run.folder.clone();
+    let (mut seeds, mut reports) = (Vec::new(), Vec::new());
+    for run in run.for_seeds(args.seeds) {
+        if args.seeds.is_some() {
+            progress.line(&format!("{}: seed {}", run.recipe.name, run.recipe.seed));
         }
+        seeds.push(run.recipe.seed);
+        reports.push(ship(&run, &binaries)?);
+    }
+    let report = match reports.len() {
+        1 => reports.remove(0),
+        _ => combine(&seeds, reports).context("no seeds")?,
     };
     let document = serde_json::to_vec_pretty(&report)?;
-    write(&run.folder.report(), &document)?;
+    write(&folder.report(), &document)?;
     if common.json {
         print_json(out, &report)?;
     } else {
         table::write(&report, out)?;
-        writeln!(out, "\nResults are in {}", run.folder.root().display())?;
+        writeln!(out, "\nResults are in {}", folder.root().display())?;
     }
     Ok(if report.passed { Outcome::Done } else { Outcome::GateFailed })
 }
@@ -130,7 +132,8 @@ fn ship(run: &Run, binaries: &[(String, PathBuf)]) -> Result<Report> {
 
 /// The first seed's report with the figures of all; every seed's gates count.
 fn combine(seeds: &[u64], reports: Vec<Report>) -> Option<Report> {
-    let summary = SeedsReport::of(seeds, &reports);
+    let accuracies: Vec<Accuracies> = reports.iter().map(Accuracies::from).collect();
+    let summary = SeedsReport::of(seeds, &accuracies);
     let gates = seeds.iter().zip(&reports).flat_map(|(seed, report)| {
         report.gates.iter().cloned().map(move |mut gate| {
             gate.text = format!("seed {seed}: {}", gate.text);

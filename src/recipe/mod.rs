@@ -5,6 +5,7 @@ mod parse;
 pub mod schema;
 mod set;
 mod suggest;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod training;
@@ -19,6 +20,7 @@ use hipflask_distill::network::SizeBudget;
 use parse::Problem;
 pub use schema::{Format, Recipe};
 use set::Assignment;
+pub use sweep::Cell;
 
 /// The recipe that runs when none is given.
 const DIGITS: &str = include_str!("digits.toml");
@@ -31,6 +33,10 @@ impl Recipe {
     /// only; commands that train ask for more with [`Recipe::require_student`] and
     /// [`Recipe::require_teacher`].
     pub fn load(path: Option<&Path>, sets: &[String]) -> Result<Self> {
+        Self::load_with(path, &Assignment::parse_all(sets)?)
+    }
+
+    fn load_with(path: Option<&Path>, assignments: &[Assignment]) -> Result<Self> {
         let (file, text) = match path {
             None => ("the built-in digits recipe".to_string(), DIGITS.to_string()),
             Some(path) => {
@@ -40,14 +46,13 @@ impl Recipe {
                 (file, text)
             }
         };
-        let assignments = Assignment::parse_all(sets)?;
         let in_file = |problem: Problem| anyhow::anyhow!(problem.in_file(&file, &text));
         let mut recipe = parse::parse(&text).map_err(in_file)?;
         if !assignments.is_empty() {
-            recipe = set::apply(&recipe, &assignments)?;
+            recipe = set::apply(&recipe, assignments)?;
         }
         if let Err(problem) = check::check(&recipe) {
-            match Assignment::to_blame(&assignments, &problem) {
+            match Assignment::to_blame(assignments, &problem) {
                 Some(assignment) => bail!("{assignment}: {}", problem.message),
                 None => return Err(in_file(problem)),
             }

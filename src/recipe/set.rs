@@ -8,9 +8,9 @@ use toml::{Table, Value};
 use super::Recipe;
 use super::parse::{Problem, parse};
 
-/// One `--set`.
+/// One `--set`, or one value of a `--sweep`.
 pub(super) struct Assignment {
-    /// As it was written.
+    /// As it was written, with its flag.
     text: String,
     path: Vec<String>,
     value: Value,
@@ -18,12 +18,12 @@ pub(super) struct Assignment {
 
 impl fmt::Display for Assignment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "--set {}", self.text)
+        f.write_str(&self.text)
     }
 }
 
 impl Assignment {
-    /// Takes each `key.key=value` apart; a value that is no TOML is text.
+    /// Takes each `key.key=value` apart.
     pub(super) fn parse_all(sets: &[String]) -> Result<Vec<Self>> {
         sets.iter().map(|text| Self::parse(text)).collect()
     }
@@ -34,12 +34,17 @@ impl Assignment {
         else {
             bail!("--set {text}: write KEY=VALUE with the key's whole path, as distill.epochs=5");
         };
+        Ok(Self::new(format!("--set {text}"), path, value))
+    }
+
+    /// `path` becomes `value`; `text` is what the user wrote. A value that is no TOML is text.
+    pub(super) fn new(text: String, path: &str, value: &str) -> Self {
         let value = match toml::from_str::<Table>(&format!("value = {value}")) {
             Ok(mut table) if table.len() == 1 => table.remove("value"),
             _ => None,
         }
         .unwrap_or_else(|| Value::String(value.into()));
-        Ok(Self { text: text.into(), path: path.split('.').map(Into::into).collect(), value })
+        Self { text, path: path.split('.').map(Into::into).collect(), value }
     }
 
     /// Whether this chooses another kind of optimizer, schedule or loss.

@@ -1,8 +1,9 @@
 //! What was measured: the document behind `report.json`, the table and the gates.
 
-use hipflask_distill::evaluate::{Scores, mean_and_deviation};
+use hipflask_distill::evaluate::Scores;
 use serde::Serialize;
 
+use super::seeds::SeedsReport;
 use super::training::TrainingReport;
 
 /// Everything that a validation found.
@@ -137,61 +138,6 @@ impl Students {
     /// The one that is meant for the board: int8, else f16, else f32.
     pub fn smallest(&self) -> Option<(&'static str, &ModelReport)> {
         self.each().last()
-    }
-}
-
-/// Accuracies over several seeds.
-#[derive(Clone, Debug, Serialize)]
-pub struct SeedsReport {
-    /// The seeds.
-    pub seeds: Vec<u64>,
-    /// One line for each model: teacher, control, student in each format.
-    pub accuracy: Vec<SeedLine>,
-    /// The distilled f32 student's accuracy less the control's, seed by seed, as fractions.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub gain: Option<SeedLine>,
-}
-
-impl SeedsReport {
-    /// Of the reports of several seeds.
-    pub fn of(seeds: &[u64], reports: &[Report]) -> Self {
-        let line = |model: &str, value: &dyn Fn(&Report) -> Option<f64>| {
-            let values: Option<Vec<f64>> = reports.iter().map(value).collect();
-            values.map(|values| SeedLine::new(model, values))
-        };
-        let accuracy = |model: Option<&ModelReport>| model.and_then(|m| m.scores.accuracy);
-        let accuracies = [
-            line("teacher", &|r| r.teacher.as_ref().and_then(|t| t.scores.accuracy)),
-            line("control f32", &|r| accuracy(r.control.as_ref())),
-            line("student f32", &|r| accuracy(r.students.f32.as_ref())),
-            line("student f16", &|r| accuracy(r.students.f16.as_ref())),
-            line("student int8", &|r| accuracy(r.students.int8.as_ref())),
-        ];
-        Self {
-            seeds: seeds.to_vec(),
-            accuracy: accuracies.into_iter().flatten().collect(),
-            gain: line("gain", &|r| r.gain),
-        }
-    }
-}
-
-/// One model's accuracy over the seeds.
-#[derive(Clone, Debug, Serialize)]
-pub struct SeedLine {
-    /// Which model.
-    pub model: String,
-    /// One accuracy a seed.
-    pub values: Vec<f64>,
-    /// Their mean.
-    pub mean: f64,
-    /// Their sample standard deviation.
-    pub deviation: f64,
-}
-
-impl SeedLine {
-    fn new(model: &str, values: Vec<f64>) -> Self {
-        let (mean, deviation) = mean_and_deviation(&values);
-        Self { model: model.into(), values, mean, deviation }
     }
 }
 

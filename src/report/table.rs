@@ -49,18 +49,8 @@ pub fn write(report: &Report, out: &mut dyn Write) -> Result<()> {
     }
     per_class(report, out)?;
     if let Some(seeds) = &report.seeds {
-        writeln!(out, "\nAccuracy over seeds {:?}, mean ± standard deviation:", seeds.seeds)?;
-        for line in &seeds.accuracy {
-            let (mean, deviation) = (line.mean * 100.0, line.deviation * 100.0);
-            writeln!(out, "  {:<14}{mean:>7.2} ± {deviation:.2} %", line.model)?;
-        }
-        if let Some(gain) = &seeds.gain {
-            let (mean, deviation) = (gain.mean * 100.0, gain.deviation * 100.0);
-            writeln!(
-                out,
-                "  gain of distillation, seed by seed: {mean:+.2} ± {deviation:.2} points"
-            )?;
-        }
+        writeln!(out)?;
+        seeds.write(out)?;
     }
     if !report.gates.is_empty() {
         writeln!(out)?;

@@ -6,12 +6,26 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug)]
 pub struct RunFolder {
     root: PathBuf,
+    /// The folder of the whole command, where this is one of several seeds or a part of a sweep.
+    outer: PathBuf,
 }
 
 impl RunFolder {
     /// The run whose results go to `root`.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        let root = root.into();
+        Self { outer: root.clone(), root }
+    }
+
+    /// The folder `name` in it, for one of several runs.
+    #[must_use]
+    pub fn within(&self, name: &str) -> Self {
+        Self { root: self.root.join(name), outer: self.outer.clone() }
+    }
+
+    /// The folder of the whole command: its own, but where it is one of several runs.
+    pub fn outer(&self) -> Self {
+        Self::new(&self.outer)
     }
 
     /// The folder itself.
@@ -54,9 +68,10 @@ impl RunFolder {
         self.file(&format!("metrics-{role}.jsonl"))
     }
 
-    /// The teacher's answers, where the recipe limits the views and names no other cache.
+    /// The teacher's answers, where the recipe limits the views and names no other cache: several
+    /// runs share what they ask alike.
     pub fn soft_targets(&self) -> PathBuf {
-        self.file("soft-targets")
+        self.outer.join("soft-targets")
     }
 
     /// The checkpoint of one training.

@@ -3,10 +3,12 @@
 pub mod convert;
 pub mod folder;
 pub mod golden;
+pub mod lessons;
 pub mod measure;
 pub mod monitor;
 pub mod run;
 pub mod samples;
 pub mod student;
+pub mod sweep;
 pub mod teacher;
 pub mod validate;

@@ -17,6 +17,7 @@ use crate::progress::Progress;
 use crate::recipe::Recipe;
 
 /// What every stage of a run needs.
+#[derive(Clone)]
 pub struct Run {
     /// The recipe, after `--set` and `--seed`.
     pub recipe: Recipe,
@@ -51,18 +52,19 @@ impl Run {
         })
     }
 
-    /// The same run under another seed, in a folder of its own within this one's.
+    /// A run of `recipe` in the folder `name` within this one's.
     #[must_use]
-    pub fn with_seed(&self, seed: u64) -> Self {
-        let recipe = Recipe { seed, ..self.recipe.clone() };
-        Self {
-            recipe,
-            places: self.places.clone(),
-            device: self.device.clone(),
-            folder: RunFolder::new(self.folder.file(&format!("seed-{seed}"))),
-            resume: self.resume,
-            progress: self.progress,
-        }
+    pub fn within(&self, name: &str, recipe: Recipe) -> Self {
+        Self { folder: self.folder.within(name), recipe, ..self.clone() }
+    }
+
+    /// One run for each of `count` seeds, counted from this one's, each in a folder of its own; this
+    /// run itself where one seed is enough.
+    pub fn for_seeds(self, count: Option<u64>) -> Vec<Self> {
+        let Some(count @ 2..) = count else { return vec![self] };
+        let seeds = (0..count).map(|i| self.recipe.seed.wrapping_add(i));
+        let recipe = |seed| Recipe { seed, ..self.recipe.clone() };
+        seeds.map(|seed| self.within(&format!("seed-{seed}"), recipe(seed))).collect()
     }
 
     /// The student's data set, or the one that `spec` declares.

@@ -12,5 +12,7 @@ mod predict;
 mod quantize;
 mod resume;
 mod seed;
+mod seeds;
 mod ship;
+mod sweep;
 mod validate;

@@ -54,6 +54,14 @@ pub struct Summary {
     pub images_per_second: f64,
 }
 
+impl Summary {
+    /// Share of the validation samples that the kept network recognises; `None` without any.
+    pub fn validation_accuracy(&self) -> Option<f64> {
+        let kept = self.best.filter(|_| self.kept == Keep::Best).unwrap_or(self.last);
+        kept.validation_accuracy
+    }
+}
+
 /// An epoch's validation accuracy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EpochScore {
