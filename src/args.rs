@@ -62,6 +62,9 @@ pub struct RunArgs {
     /// Override a key of the recipe, as distill.epochs=5; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// Also write metrics for TensorBoard into the folder
+    #[arg(long)]
+    pub tensorboard: bool,
 }
 
 /// Flags of commands that need samples.

@@ -68,6 +68,11 @@ impl RunFolder {
         self.file(&format!("metrics-{role}.jsonl"))
     }
 
+    /// TensorBoard's event files of one training.
+    pub fn events(&self, role: &str) -> PathBuf {
+        self.root.join("tensorboard").join(role)
+    }
+
     /// The teacher's answers, where the recipe limits the views and names no other cache: several
     /// runs share what they ask alike.
     pub fn soft_targets(&self) -> PathBuf {

@@ -29,6 +29,8 @@ pub struct Run {
     pub folder: RunFolder,
     /// Whether to go on from checkpoints.
     pub resume: bool,
+    /// Whether TensorBoard's event files are written.
+    pub tensorboard: bool,
     /// Progress on stderr.
     pub progress: Progress,
 }
@@ -46,6 +48,7 @@ impl Run {
             device: device::choose(&args.device)?,
             folder: RunFolder::new(folder),
             resume: args.resume,
+            tensorboard: args.tensorboard,
             recipe,
             places,
             progress,
@@ -95,10 +98,12 @@ impl Run {
         let (checkpoint, metrics) = (self.folder.checkpoint(role), self.folder.metrics(role));
         let cache = self.recipe.distill.cache.clone();
         let soft_targets = cache.unwrap_or_else(|| self.folder.soft_targets());
+        let events = self.folder.events(role);
         let files = Files {
             soft_targets: Some(&soft_targets),
             checkpoint: Some(&checkpoint),
             metrics: Some(&metrics),
+            events: Some(events.as_path()).filter(|_| self.tensorboard),
             resume: self.resume,
             every: None,
         };

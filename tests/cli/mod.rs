@@ -15,4 +15,5 @@ mod seed;
 mod seeds;
 mod ship;
 mod sweep;
+mod tensorboard;
 mod validate;

@@ -6,6 +6,7 @@
 mod checkpoint;
 mod clock;
 mod epoch;
+mod events;
 mod metrics;
 mod monitor;
 mod run;
@@ -62,6 +63,8 @@ pub struct Files<'a> {
     pub checkpoint: Option<&'a Path>,
     /// One JSON line an epoch.
     pub metrics: Option<&'a Path>,
+    /// Folder for TensorBoard's event files.
+    pub events: Option<&'a Path>,
     /// Whether to go on from the checkpoint, if it is there.
     pub resume: bool,
     /// Folder of the teacher's answers, shared by all runs that ask the same; kept only where

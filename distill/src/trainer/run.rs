@@ -5,6 +5,7 @@ use std::time::Instant;
 use hipflask_runtime::format::{Card, ModelFile};
 
 use super::checkpoint::{Checkpoint, Progress, RunId, Tensors};
+use super::events::EventLog;
 use super::metrics::MetricsLog;
 use super::step::Stepper;
 use super::summary::Hits;
@@ -32,6 +33,7 @@ pub(super) struct Run<'a> {
     best: Tensors,
     id: RunId,
     log: Option<MetricsLog>,
+    events: Option<EventLog>,
 }
 
 impl<'a> Run<'a> {
@@ -43,7 +45,7 @@ impl<'a> Run<'a> {
     ) -> Result<Self> {
         let mut stepper = Stepper::new(training, network, averaged)?;
         let id = run_id(training);
-        let Files { checkpoint, metrics, resume, .. } = training.files;
+        let Files { checkpoint, metrics, events, resume, .. } = training.files;
         let (mut progress, mut best) = (Progress::default(), Tensors::new());
         if let Some(path) = checkpoint.filter(|_| resume)
             && let Some(saved) = Checkpoint::load(path, &id)?
@@ -59,7 +61,10 @@ impl<'a> Run<'a> {
             (progress, best) = (saved.progress, saved.best);
         }
         let log = metrics.map(|path| MetricsLog::open(path, progress.epochs)).transpose()?;
-        Ok(Self { training, network, averaged, stepper, progress, best, id, log })
+        let steps = stepper.update.optimizer.steps();
+        let begun = stepper.has_checkpoint.then_some(steps);
+        let events = events.map(|folder| EventLog::open(folder, begun)).transpose()?;
+        Ok(Self { training, network, averaged, stepper, progress, best, id, log, events })
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -104,6 +109,10 @@ impl<'a> Run<'a> {
             self.progress.steps += 1;
             self.progress.batches += 1;
             monitor.step(result.loss);
+            if let (Some(events), Some(update)) = (&mut self.events, &result.update) {
+                let lr = self.training.spec.optimizer.lr() * update.lr_factor;
+                events.step(self.stepper.update.optimizer.steps(), result.loss, lr)?;
+            }
             if !self.stepper.update.is_between_steps() || self.progress.steps == per_epoch {
                 continue;
             }
@@ -137,6 +146,9 @@ impl<'a> Run<'a> {
         let metrics = self.progress.sums.metrics(number, steps, lr, score.validation_accuracy);
         if let Some(log) = &self.log {
             log.append(&metrics)?;
+        }
+        if let Some(events) = &mut self.events {
+            events.epoch(&metrics)?;
         }
         let progress = &mut self.progress;
         progress.samples += progress.sums.samples;
@@ -183,6 +195,9 @@ impl<'a> Run<'a> {
             average: averaged.unwrap_or_default().into_iter().collect(),
             best: self.best.clone(),
         };
+        if let Some(events) = &mut self.events {
+            events.flush()?;
+        }
         state.save(path, &self.id)?;
         self.stepper.has_checkpoint = true;
         Ok(())
