@@ -24,6 +24,8 @@ pub enum ErrorKind {
     Tensor,
     /// The requested device is not available in this build or on this machine.
     Device,
+    /// The device has not enough memory.
+    Memory,
 }
 
 /// Result with this crate's [`Error`].
@@ -64,7 +66,15 @@ impl std::error::Error for Error {}
 
 impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Self {
-        Self::new(ErrorKind::Tensor, "tensor operation", error.to_string())
+        let message = error.to_string();
+        // Neither candle nor cudarc tells it by a type of its own: those are the names and texts of
+        // CUDA's and cuBLAS's codes.
+        let full = ["out of memory", "OUT_OF_MEMORY", "STATUS_ALLOC_FAILED"];
+        let kind = match full.iter().any(|text| message.contains(text)) {
+            true => ErrorKind::Memory,
+            false => ErrorKind::Tensor,
+        };
+        Self::new(kind, "tensor operation", message)
     }
 }
 

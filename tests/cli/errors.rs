@@ -2,6 +2,8 @@
 
 use std::process::Stdio;
 
+#[cfg(not(feature = "cuda"))]
+use crate::runs::SMALL;
 use crate::util::{Workdir, program, rows_model};
 
 #[test]
@@ -50,4 +52,18 @@ fn a_reader_that_goes_away_is_no_error() {
         .unwrap();
     assert_eq!(output.status.code(), Some(0));
     assert!(output.stderr.is_empty(), "{output:?}");
+}
+
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn a_gpu_that_is_not_there_is_refused_before_anything_is_read() {
+    let workdir = Workdir::new();
+    workdir.write("small.toml", SMALL);
+    for command in ["ship", "teacher", "distill"] {
+        let refused = workdir.refused(&[command, "small.toml", "--device", "cuda"]);
+        assert!(refused.starts_with("error: device \"cuda\": cannot be used ("), "{refused}");
+        let advice = "build with `--features cuda` on a machine that has one, or take --device cpu";
+        assert!(refused.ends_with(advice), "{refused}");
+    }
+    assert!(!workdir.path("out").exists());
 }

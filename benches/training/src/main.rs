@@ -1,4 +1,4 @@
-//! `hipflask-train-step MODEL THREADS [DEVICE]`: times training steps for a driver that compares
+//! `hipflask-train-step MODEL THREADS [DEVICE [BATCH]]`: times training steps for a driver that compares
 //! hipflask with PyTorch.
 //!
 //! It prints `ready BATCH PARAMETERS` after one step, then answers lines of standard input: `run N`
@@ -28,13 +28,14 @@ fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let (model, threads, device) = match &args[..] {
-        [model, threads] => (model, threads, "cpu"),
-        [model, threads, device] => (model, threads, device.as_str()),
-        _ => return Err("usage: hipflask-train-step MODEL THREADS [DEVICE]".into()),
+    let (model, threads, device, batch) = match &args[..] {
+        [model, threads] => (model, threads, "cpu", None),
+        [model, threads, device] => (model, threads, device.as_str(), None),
+        [model, threads, device, batch] => (model, threads, device.as_str(), Some(batch.parse()?)),
+        _ => return Err("usage: hipflask-train-step MODEL THREADS [DEVICE [BATCH]]".into()),
     };
     rayon::ThreadPoolBuilder::new().num_threads(threads.parse()?).build_global()?;
-    let mut step = Step::new(model, device)?;
+    let mut step = Step::new(model, device, batch)?;
     step.take()?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "ready {} {}", step.batch(), step.parameters())?;

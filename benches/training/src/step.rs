@@ -24,18 +24,24 @@ pub(crate) struct Step {
 }
 
 impl Step {
-    /// The network that the driver calls `model`, with seeded weights, on `device`.
-    pub(crate) fn new(model: &str, device: &str) -> Result<Self> {
-        let (name, batch, image) = match model {
+    /// The network that the driver calls `model`, with seeded weights, on `device`, and a batch of its
+    /// own size unless `batch` says another.
+    pub(crate) fn new(model: &str, device: &str, batch: Option<usize>) -> Result<Self> {
+        let (name, usual, image) = match model {
             "mlp" => ("mlp", 128, [1, 28, 28]),
             "resnet8" => ("resnet8", 64, [3, 32, 32]),
             "dscnn" => ("ds-cnn", 64, [1, 28, 28]),
             "lenet" => ("lenet", 64, [1, 28, 28]),
             "vit" => ("vit-tiny", 64, [1, 28, 28]),
+            "resnet20" => ("resnet20", 128, [3, 32, 32]),
+            "wrn16-2" => ("wrn16-2", 128, [3, 32, 32]),
+            "mobilenet-v2" => ("mobilenet-v2", 128, [3, 96, 96]),
             _ => {
-                return Err(format!("{model:?}: models are mlp, resnet8, dscnn, lenet, vit").into());
+                let known = "mlp, resnet8, dscnn, lenet, vit, resnet20, wrn16-2, mobilenet-v2";
+                return Err(format!("{model:?}: models are {known}").into());
             }
         };
+        let batch = batch.unwrap_or(usual);
         let device = device::choose(device)?;
         let spec = NetworkSpec { network: Some(name.into()), ..NetworkSpec::default() };
         let network = Network::new(&spec.build(&image, CLASSES, 0)?, &device)?;

@@ -27,6 +27,20 @@ impl Batch {
         let conversion = Conversion::new(&self.raw, preprocess)?;
         Ok((batch_shape(&self.raw, &conversion), conversion.all(&self.raw)))
     }
+
+    /// Its first `count` samples, which must be there.
+    pub(crate) fn first(&self, count: usize) -> Self {
+        let size = self.values.len() / self.indices.len().max(1);
+        let mut shape = self.shape.clone();
+        shape[0] = count;
+        Self {
+            shape,
+            values: self.values[..count * size].to_vec(),
+            raw: self.raw.select(&(0..count).collect::<Vec<_>>()),
+            labels: self.labels.as_ref().map(|labels| labels[..count].to_vec()),
+            indices: self.indices[..count].to_vec(),
+        }
+    }
 }
 
 fn batch_shape(samples: &Samples, conversion: &Conversion) -> Vec<usize> {

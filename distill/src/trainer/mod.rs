@@ -7,6 +7,7 @@ mod checkpoint;
 mod clock;
 mod epoch;
 mod events;
+mod memory;
 mod metrics;
 mod monitor;
 mod run;
@@ -77,7 +78,8 @@ pub struct Files<'a> {
 /// Trains `training.graph`.
 ///
 /// Fails with [`ErrorKind::Diverged`] when a loss, gradient or weight becomes NaN or infinite; the
-/// last checkpoint on disk is then from before.
+/// last checkpoint on disk is then from before. Fails with [`ErrorKind::Memory`] when the device has
+/// too little memory for a batch; the message says which would fit.
 pub fn train(training: &Training<'_>, monitor: &mut dyn Monitor) -> Result<Trained> {
     check(training)?;
     let network = Network::new(training.graph, training.device)?;

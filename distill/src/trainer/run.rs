@@ -104,7 +104,10 @@ impl<'a> Run<'a> {
         let every = self.training.files.every.unwrap_or(CHECKPOINT_EVERY);
         let (mut saved, mut clock) = (Instant::now(), Instant::now());
         for batch in batches {
-            let result = self.stepper.step(&batch, epoch, self.progress.steps)?;
+            let steps = self.progress.steps;
+            let result = self.stepper.step(&batch, epoch, steps);
+            let result =
+                result.map_err(|error| self.stepper.explained(error, &batch, epoch, steps))?;
             self.progress.sums.add(&result);
             self.progress.steps += 1;
             self.progress.batches += 1;

@@ -16,7 +16,7 @@ use crate::{Error, ErrorKind, Result};
 
 /// What learns from the batches of one training.
 pub(super) struct Stepper<'a> {
-    training: &'a Training<'a>,
+    pub(super) training: &'a Training<'a>,
     network: &'a Network,
     objective: WeightedSum,
     targets: Option<SoftTargets<'a>>,

@@ -585,3 +585,44 @@ fn a_run_ends_with_its_minutes_and_says_how_many_epochs_fitted() {
     assert!(again.last == trained.last);
     assert_eq!(again.summary.stopped, StopReason::Minutes);
 }
+
+/// A teacher on a device with memory for ten samples.
+struct Cramped(Mortal);
+
+impl Teacher for Cramped {
+    fn logits(&self, images: &Tensor) -> Result<Tensor> {
+        if images.dim(0)? > 10 {
+            // As candle words an error of CUDA.
+            let text = "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")";
+            return Err(candle_core::Error::Msg(text.into()).into());
+        }
+        self.0.logits(images)
+    }
+
+    fn classes(&self) -> usize {
+        10
+    }
+
+    fn name(&self) -> &'static str {
+        "cramped"
+    }
+
+    fn fingerprint(&self) -> String {
+        "cramped".into()
+    }
+}
+
+#[test]
+fn where_memory_is_out_the_batch_that_fits_is_named() {
+    let (graph, data) = (network(4, 1), digits(&[Augment::Crop(1)], 150));
+    let teacher = Cramped(Mortal::new(usize::MAX));
+    let mut run = plain(&graph, &data, spec(1, &kd()));
+    run.teacher = Some(&teacher);
+    run.spec.accumulate = 2;
+    let error = run.error();
+    assert_eq!(error.kind(), ErrorKind::Memory);
+    let text = error.to_string();
+    assert!(text.starts_with("student: out of memory in a batch of 32 samples ("), "{text}");
+    // 16 are too many, 8 are not: four batches of 8 for each of 32.
+    assert!(text.contains("set batch_size = 8 with accumulate = 8"), "{text}");
+}
