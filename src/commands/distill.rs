@@ -44,9 +44,9 @@ pub fn run(args: &DistillArgs, common: &Common, out: &mut dyn Write) -> Result<O
         let report = sweep(runs, &cells, file)?;
         write(&folder.file("sweep.json"), &serde_json::to_vec_pretty(&report)?)?;
         if common.json {
-            print_json(out, &report)?
+            print_json(out, &report)?;
         } else {
-            report.write(out)?
+            report.write(out)?;
         }
         return Ok(Outcome::Done);
     }

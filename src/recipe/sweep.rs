@@ -38,8 +38,8 @@ impl Recipe {
             sweeps.iter().map(|text| Sweep::parse(text, &base)).collect::<Result<_>>()?;
         let mut paths: Vec<&str> = sweeps.iter().map(|sweep| sweep.path.as_str()).collect();
         paths.sort_unstable();
-        if let Some(twice) = paths.windows(2).find(|pair| pair[0] == pair[1]) {
-            bail!("--sweep: {} is swept twice: list all its values in one --sweep", twice[0]);
+        if let Some((twice, _)) = paths.iter().zip(paths.iter().skip(1)).find(|(a, b)| a == b) {
+            bail!("--sweep: {twice} is swept twice: list all its values in one --sweep");
         }
         let mut grid = vec![Vec::new()];
         for sweep in &sweeps {

@@ -70,7 +70,9 @@ impl SweepReport {
         };
         let left = |texts: &[String]| -> String {
             let columns = texts.iter().enumerate();
-            columns.map(|(i, text)| format!("{text:<w$}  ", w = width(i))).collect()
+            columns
+                .flat_map(|(i, text)| [format!("{text:<w$}", w = width(i)), "  ".into()])
+                .collect()
         };
         let over = match self.seeds.len() {
             1 => String::new(),

@@ -24,6 +24,7 @@ impl RunFolder {
     }
 
     /// The folder of the whole command: its own, but where it is one of several runs.
+    #[must_use]
     pub fn outer(&self) -> Self {
         Self::new(&self.outer)
     }

@@ -607,6 +607,10 @@ impl Teacher for Cramped {
         "cramped"
     }
 
+    fn preprocess(&self) -> Option<&Preprocess> {
+        None
+    }
+
     fn fingerprint(&self) -> String {
         "cramped".into()
     }

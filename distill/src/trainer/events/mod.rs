@@ -127,7 +127,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let events = |steps, learnt: &[u64]| {
             let mut log = EventLog::open(folder.path(), steps).unwrap();
-            learnt.iter().for_each(|&step| log.step(step, 0.5, 0.1).unwrap());
+            for &step in learnt {
+                log.step(step, 0.5, 0.1).unwrap();
+            }
             log.flush().unwrap();
             payloads(&std::fs::read(&log.path).unwrap())
         };
