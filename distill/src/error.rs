@@ -70,10 +70,8 @@ impl From<candle_core::Error> for Error {
         // Neither candle nor cudarc tells it by a type of its own: those are the names and texts of
         // CUDA's and cuBLAS's codes.
         let full = ["out of memory", "OUT_OF_MEMORY", "STATUS_ALLOC_FAILED"];
-        let kind = match full.iter().any(|text| message.contains(text)) {
-            true => ErrorKind::Memory,
-            false => ErrorKind::Tensor,
-        };
+        let is_full = full.iter().any(|text| message.contains(text));
+        let kind = if is_full { ErrorKind::Memory } else { ErrorKind::Tensor };
         Self::new(kind, "tensor operation", message)
     }
 }
