@@ -198,7 +198,8 @@ mod tests {
         let cells = cells(&[losses]).unwrap();
         assert_eq!(cells.iter().map(|c| c.recipe.distill.loss.len()).collect::<Vec<_>>(), [2, 1]);
         let [a, b] = [cells[0].folder(), cells[1].folder()];
-        assert!(a != b && a.starts_with("sweep-loss=kindkd") && !a.contains('"'), "{a}, {b}");
+        assert!(a.starts_with("sweep-loss=kind=kd,temperature=2.0,kind=mse-"), "{a}");
+        assert!(b.starts_with("sweep-loss=kind=dkd-"), "{b}");
     }
 
     #[test]
