@@ -6,8 +6,9 @@ use clap::ValueEnum;
 use hipflask_distill::data::DataSpec;
 use hipflask_distill::loss::{LossSpec, TemperatureSchedule};
 use hipflask_distill::network::SizeBudget;
+use hipflask_distill::nn::Precision;
 use hipflask_distill::optim::{OptimizerSpec, ScheduleSpec};
-use hipflask_distill::soft_targets::Precision;
+use hipflask_distill::soft_targets::Precision as CachePrecision;
 use hipflask_distill::teacher::{Channels, Placement};
 use hipflask_distill::trainer::{EarlyStopping, Keep, TrainSpec};
 use hipflask_quantize::Method;
@@ -131,7 +132,7 @@ training_table! {
         #[serde(skip_serializing_if = "Option::is_none")]
         pub cache: Option<PathBuf> = None,
         /// How its logits are kept.
-        pub cache_precision: Precision = Precision::default(),
+        pub cache_precision: CachePrecision = CachePrecision::default(),
         /// Seed of the augmentation of cached views; not the recipe's, so that seeds share them.
         pub view_seed: u64 = 0,
         /// Whether the same student is also trained on labels only, for comparison.

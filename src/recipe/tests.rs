@@ -38,7 +38,7 @@ fn an_unknown_key_is_named_with_its_line_table_and_nearest_key() {
         error_of(text, &[]),
         "recipe.toml, line 4: unknown key \"epoch\" in [distill]: did you mean \"epochs\"? (valid: \
          loss, cache_views, cache, cache_precision, view_seed, control, epochs, minutes, batch_size, accumulate, optimizer, schedule, clip_norm, \
-         ema, early_stopping, keep)"
+         ema, early_stopping, keep, precision)"
     );
     let text = "\n[distil]\nepochs = 5\n";
     assert_eq!(
@@ -289,6 +289,7 @@ fn a_wrong_set_is_named_with_the_nearest_key() {
 fn teacher_and_student_are_trained_by_the_same_keys() {
     let keys = "epochs = 7\nminutes = 1.5\nbatch_size = 8\naccumulate = 4\nclip_norm = 2.0\n\
                 ema = 0.99\nearly_stopping = { patience = 3, min_delta = 0.01 }\nkeep = \"best\"\n\
+                precision = \"bf16\"\n\
                 optimizer = { kind = \"sgd\", nesterov = true, decay_all = false }\n\
                 schedule = { kind = \"one-cycle\" }\n";
     let text = format!("[data]\nvalidation = 99\n[teacher]\n{keys}[distill]\n{keys}");

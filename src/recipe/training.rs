@@ -39,6 +39,8 @@ macro_rules! training_table {
             pub early_stopping: Option<EarlyStopping>,
             /// Which epoch's network is kept.
             pub keep: Keep,
+            /// Of products on a GPU.
+            pub precision: Precision,
         }
 
         impl Default for $table {
@@ -56,6 +58,7 @@ macro_rules! training_table {
                     ema: training.ema,
                     early_stopping: training.early_stopping,
                     keep: training.keep,
+                    precision: training.precision,
                 }
             }
         }
@@ -74,6 +77,7 @@ macro_rules! training_table {
                     ema: self.ema,
                     early_stopping: self.early_stopping,
                     keep: self.keep,
+                    precision: self.precision,
                     loss,
                     views: None,
                 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use hipflask_distill::data::{DataSet, DataSpec, Places};
 use hipflask_distill::device::{self, Device};
 use hipflask_distill::teacher::Teacher;
@@ -43,9 +43,15 @@ impl Run {
         let places = Recipe::places(recipe);
         let mut recipe = Recipe::load(recipe, &args.set)?;
         recipe.seed = args.seed.unwrap_or(recipe.seed);
+        let device = device::choose(&args.device)?;
+        for (table, precision) in
+            [("teacher", recipe.teacher.precision), ("distill", recipe.distill.precision)]
+        {
+            precision.check(&device).map_err(|error| anyhow!("{table}.{error}"))?;
+        }
         let folder = args.out.clone().unwrap_or_else(|| Path::new("out").join(&recipe.name));
         Ok(Self {
-            device: device::choose(&args.device)?,
+            device,
             folder: RunFolder::new(folder),
             resume: args.resume,
             tensorboard: args.tensorboard,

@@ -2,7 +2,6 @@
 
 use std::process::Stdio;
 
-#[cfg(not(feature = "cuda"))]
 use crate::runs::SMALL;
 use crate::util::{Workdir, program, rows_model};
 
@@ -65,5 +64,16 @@ fn a_gpu_that_is_not_there_is_refused_before_anything_is_read() {
         let advice = "build with `--features cuda` on a machine that has one, or take --device cpu";
         assert!(refused.ends_with(advice), "{refused}");
     }
+    assert!(!workdir.path("out").exists());
+}
+
+#[test]
+fn half_precision_on_the_cpu_is_refused_before_the_teacher_is_trained() {
+    let workdir = Workdir::new();
+    workdir.write("small.toml", SMALL);
+    let args = ["ship", "small.toml", "--device", "cpu", "--set", "distill.precision=f16"];
+    let refused = workdir.refused(&args);
+    let wanted = "error: distill.precision: \"f16\" is for NVIDIA GPUs, this run is on the CPU";
+    assert!(refused.starts_with(wanted), "{refused}");
     assert!(!workdir.path("out").exists());
 }

@@ -9,9 +9,9 @@ use candle_core::{DType, Device, Tensor, Var};
 use hipflask_runtime::graph::{Activation, Graph, Layout, Node, Op};
 
 use crate::nn::{
-    Conv2dSpec, PoolSpec, activate, add_position, attention, avg_pool2d, batch_norm_eval,
-    batch_norm_train, conv2d, embedding, global_avg_pool, layer_norm, linear, max_pool2d,
-    mean_tokens, softmax,
+    Conv2dSpec, PoolSpec, Precision, activate, add_position, attention, avg_pool2d,
+    batch_norm_eval, batch_norm_train, conv2d, embedding, global_avg_pool, layer_norm, linear_in,
+    max_pool2d, mean_tokens, softmax,
 };
 use crate::optim::Parameter;
 use crate::{Error, ErrorKind, Result};
@@ -38,6 +38,8 @@ pub struct Network {
     tensors: BTreeMap<String, Var>,
     /// For each node: whether the ReLU after it is computed with it.
     takes_relu: Vec<bool>,
+    /// Of products in training.
+    precision: Precision,
     /// How many nodes read each value; being the output counts too.
     uses: Vec<usize>,
 }
@@ -73,9 +75,16 @@ impl Network {
             parameters,
             tensors,
             takes_relu: fusable_relus(graph),
+            precision: Precision::default(),
             uses: graph.use_counts(),
             graph: graph.clone(),
         })
+    }
+
+    /// The network with products in `precision` while it is trained on a GPU; it is evaluated in f32.
+    #[must_use]
+    pub fn in_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// The trained variables with their tensors' names, in graph order.
@@ -184,12 +193,16 @@ impl Network {
             })
         };
         let bias = || self.weight(node, "bias", mode);
+        let precision = match mode {
+            Mode::Train => self.precision,
+            Mode::Evaluate => Precision::F32,
+        };
         let y = match &node.op {
             &Op::Conv2d { stride, padding, dilation, groups } => {
-                let spec = Conv2dSpec { stride, padding, dilation, groups };
+                let spec = Conv2dSpec { stride, padding, dilation, groups, precision };
                 conv2d(x, &required("weight")?, bias().as_ref(), &spec)?
             }
-            Op::Linear => linear(x, &required("weight")?, bias().as_ref())?,
+            Op::Linear => linear_in(x, &required("weight")?, bias().as_ref(), precision)?,
             Op::BatchNorm { eps } => {
                 let (gamma, beta) = (required("weight")?, required("bias")?);
                 self.batch_norm(node, x, (&gamma, &beta), f64::from(*eps), mode, relu)?

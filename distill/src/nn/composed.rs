@@ -54,7 +54,7 @@ fn on_cuda(x: &Tensor, w: &Tensor, spec: &Conv2dSpec) -> Result<Option<Tensor>> 
     if !cuda::applies(x) || spec.groups != 1 {
         return Ok(None);
     }
-    Ok(Some(cuda::conv2d(x, w, window_of(x, w, spec)?)?))
+    Ok(Some(cuda::conv2d(x, w, window_of(x, w, spec)?, spec.precision)?))
 }
 
 #[cfg(not(feature = "cuda"))]

@@ -9,7 +9,7 @@ use super::buffer::{channel_sums, host, on_host, operand, output, tensor};
 use super::gemm::{Matrix, gemm};
 use super::im2col::{add_col2im, im2col};
 use super::window::Window;
-use super::{composed, depthwise};
+use super::{Precision, composed, depthwise};
 use crate::{Error, ErrorKind, Result};
 
 /// How a convolution kernel moves over its input; pairs are (vertical, horizontal).
@@ -23,11 +23,14 @@ pub struct Conv2dSpec {
     pub dilation: [usize; 2],
     /// Number of groups of channels that do not see each other.
     pub groups: usize,
+    /// Of products on a GPU.
+    pub precision: Precision,
 }
 
 impl Default for Conv2dSpec {
     fn default() -> Self {
-        Self { stride: [1; 2], padding: [0; 4], dilation: [1; 2], groups: 1 }
+        let precision = Precision::default();
+        Self { stride: [1; 2], padding: [0; 4], dilation: [1; 2], groups: 1, precision }
     }
 }
 

@@ -33,7 +33,13 @@ fn convolutions() -> Vec<([usize; 4], [usize; 4], Conv2dSpec)> {
         (
             [2, 2, 9, 8],
             [2, 1, 4, 2],
-            Conv2dSpec { groups: 2, stride: [2, 3], padding: [3, 1, 0, 2], dilation: [2, 1] },
+            Conv2dSpec {
+                groups: 2,
+                stride: [2, 3],
+                padding: [3, 1, 0, 2],
+                dilation: [2, 1],
+                ..plain
+            },
         ),
     ]
 }

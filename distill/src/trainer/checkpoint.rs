@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::epoch::Sums;
 use super::summary::{EpochScore, Selection, StopReason};
+use crate::optim::LossScale;
 use crate::{Error, ErrorKind, Result};
 
 const KEY: &str = "hipflask-checkpoint";
@@ -50,6 +51,9 @@ pub(super) struct Progress {
     pub(super) learning_seconds: f64,
     /// Seconds since the run began, over all its tries.
     pub(super) seconds: f64,
+    /// Where products are in f16.
+    #[serde(default)]
+    pub(super) scale: Option<LossScale>,
     /// Validation accuracies so far.
     pub(super) selection: Selection,
     /// The last finished epoch's.

@@ -83,6 +83,7 @@ pub struct Files<'a> {
 pub fn train(training: &Training<'_>, monitor: &mut dyn Monitor) -> Result<Trained> {
     check(training)?;
     let network = Network::new(training.graph, training.device)?;
+    let network = network.in_precision(training.spec.precision);
     let averaged = training.spec.ema.map(|_| Network::new(training.graph, training.device));
     let averaged = averaged.transpose()?;
     let mut run = Run::start(training, &network, averaged.as_ref())?;
@@ -94,8 +95,9 @@ pub fn train(training: &Training<'_>, monitor: &mut dyn Monitor) -> Result<Train
 
 /// Refuses what cannot be trained, before anything is.
 fn check(training: &Training<'_>) -> Result<()> {
-    let Training { role, graph, data, teacher, spec, .. } = training;
+    let Training { role, graph, data, teacher, spec, device, .. } = training;
     spec.check()?;
+    spec.precision.check(device)?;
     let fail = |kind, message: String| Err(Error::new(kind, *role, message));
     if data.train.is_empty() {
         let message = "the data has no training samples: name files in data.train";

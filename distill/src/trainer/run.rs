@@ -56,6 +56,7 @@ impl<'a> Run<'a> {
                 averaged.load_state(&saved.average)?;
                 average.set_updates(saved.average_updates);
             }
+            stepper.update.scale = saved.progress.scale;
             stepper.has_checkpoint = true;
             stepper.clock.resume(saved.progress.seconds);
             (progress, best) = (saved.progress, saved.best);
@@ -186,6 +187,7 @@ impl<'a> Run<'a> {
 
     fn save(&mut self) -> Result<()> {
         self.progress.seconds = self.stepper.clock.seconds();
+        self.progress.scale = self.stepper.update.scale;
         let Some(path) = self.training.files.checkpoint else { return Ok(()) };
         let update = &self.stepper.update;
         let averaged = self.averaged.map(Network::state).transpose()?;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::loss::LossSpec;
+use crate::nn::Precision;
 use crate::optim::{OptimizerSpec, ScheduleSpec};
 use crate::soft_targets::Views;
 use crate::{Error, ErrorKind, Result};
@@ -32,6 +33,8 @@ pub struct TrainSpec {
     pub early_stopping: Option<EarlyStopping>,
     /// Which epoch's network is kept.
     pub keep: Keep,
+    /// Of products on a GPU.
+    pub precision: Precision,
     /// The objective, a weighted sum.
     pub loss: Vec<LossSpec>,
     /// The views of the samples that come back epoch after epoch; new ones every epoch without it.
@@ -79,6 +82,7 @@ impl Default for TrainSpec {
             ema: None,
             early_stopping: None,
             keep: Keep::default(),
+            precision: Precision::default(),
             loss: vec![LossSpec::CrossEntropy { weight: 1.0, label_smoothing: 0.0 }],
             views: None,
         }

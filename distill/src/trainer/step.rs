@@ -102,11 +102,18 @@ impl<'a> Stepper<'a> {
             return Err(self.diverged("the loss", loss, epoch, step));
         }
         let samples = batch.indices.len();
-        let gradients = value.total.backward()?;
+        let gradients = match self.update.scale {
+            Some(scale) => (&value.total * scale.factor())?.backward()?,
+            None => value.total.backward()?,
+        };
         let update = self.update.add(gradients, samples, self.completes(step), &self.position())?;
         if let Some(norm) = update.as_ref().and_then(|u| u.gradient_norm).filter(|n| !n.is_finite())
         {
             return Err(self.diverged("the gradient's norm", norm, epoch, step));
+        }
+        if let Some(scale) = self.update.scale.filter(|scale| scale.is_spent()) {
+            let what = format!("in f16, with the loss times {}, a gradient", scale.factor());
+            return Err(self.diverged(&what, f64::INFINITY, epoch, step));
         }
         let scalar =
             |(name, term): (&'static str, Tensor)| Ok((name, f64::from(term.to_scalar::<f32>()?)));

@@ -630,3 +630,45 @@ fn where_memory_is_out_the_batch_that_fits_is_named() {
     // 16 are too many, 8 are not: four batches of 8 for each of 32.
     assert!(text.contains("set batch_size = 8 with accumulate = 8"), "{text}");
 }
+
+#[test]
+fn a_loss_scale_changes_no_bit_and_goes_on_from_the_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = folder.path().join("checkpoint");
+    let (graph, data) = (network(5, 1), digits(&[], 200));
+    let plain = plain(&graph, &data, spec(2, &[LABELS])).train().unwrap();
+    // `train` refuses f16 on the CPU, where products stay in f32: what is left of it is the scale,
+    // a power of two.
+    let mut half = spec(2, &[LABELS]);
+    half.precision = crate::nn::Precision::F16;
+    let half = |resume| {
+        let network = Network::new(&graph, &Device::Cpu).unwrap();
+        let files = Files { checkpoint: Some(&checkpoint), resume, ..Files::default() };
+        let training = Training {
+            role: "student",
+            graph: &graph,
+            data: &data,
+            teacher: None,
+            spec: &half,
+            seed: 3,
+            device: &Device::Cpu,
+            files,
+        };
+        let mut run = super::run::Run::start(&training, &network, None).unwrap();
+        run.epoch(&mut Silent).unwrap();
+        if resume { Some(run.finish().unwrap().last) } else { None }
+    };
+    assert_eq!(half(false), None);
+    assert_eq!(half(true), Some(plain));
+}
+
+#[test]
+fn half_precision_is_refused_where_there_is_no_gpu_for_it() {
+    let (graph, data) = (network(4, 1), digits(&[], 100));
+    let mut run = plain(&graph, &data, spec(1, &[LABELS]));
+    run.spec.precision = crate::nn::Precision::Bf16;
+    let error = run.error();
+    assert_eq!((error.kind(), error.at()), (ErrorKind::Config, "precision"));
+    let wanted = "\"bf16\" is for NVIDIA GPUs, this run is on the CPU";
+    assert!(error.to_string().contains(wanted), "{error}");
+}

@@ -7,7 +7,8 @@ use candle_core::backprop::GradStore;
 use super::TrainSpec;
 use crate::Result;
 use crate::interpreter::Network;
-use crate::optim::{Average, Optimizer, Position, clip_grad_norm};
+use crate::nn::Precision;
+use crate::optim::{Average, LossScale, Optimizer, Position, clip_grad_norm};
 
 /// The updates of one training.
 pub(super) struct Update<'a> {
@@ -18,6 +19,8 @@ pub(super) struct Update<'a> {
     /// Sum over the samples since the last step, one a parameter; only with `accumulate`.
     sums: Vec<Option<Tensor>>,
     samples: usize,
+    /// Only where products are in f16.
+    pub(super) scale: Option<LossScale>,
 }
 
 /// What a step was like.
@@ -46,6 +49,7 @@ impl<'a> Update<'a> {
             optimizer: Optimizer::new(&spec.optimizer, parameters)?,
             average,
             samples: 0,
+            scale: (spec.precision == Precision::F16).then(LossScale::default),
         })
     }
 
@@ -54,8 +58,9 @@ impl<'a> Update<'a> {
         self.samples == 0
     }
 
-    /// Takes the mean gradients of a batch of `samples`; where they complete a step, takes it with
-    /// the learning rate for `at`.
+    /// Takes the mean gradients of a batch of `samples`, of the loss times `scale`; where they
+    /// complete a step, takes it with the learning rate for `at`. A step whose scaled gradients are
+    /// too large for their type is left out.
     pub(super) fn add(
         &mut self,
         mut gradients: GradStore,
@@ -83,6 +88,11 @@ impl<'a> Update<'a> {
                 }
             }
             self.samples = 0;
+        }
+        if let Some(scale) = &mut self.scale
+            && !scale.unscale(&mut gradients, self.optimizer.parameters())?
+        {
+            return Ok(None);
         }
         let lr_factor = self.spec.schedule.factor(at);
         let gradient_norm = self

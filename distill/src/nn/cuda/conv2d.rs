@@ -1,15 +1,21 @@
 //! Convolution of one group: im2col and a product, as on the CPU, over the whole batch at once.
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CudaStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CudaStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
 
+use super::super::Precision;
 use super::super::window::Window;
 use super::launch::{Geometry, Kernel};
 
-/// `x [n, c_in, h, w]` by `w [c_out, c_in, kh, kw]`, without bias.
-pub(in super::super) fn conv2d(x: &Tensor, w: &Tensor, window: Window) -> Result<Tensor> {
+/// `x [n, c_in, h, w]` by `w [c_out, c_in, kh, kw]`, without bias, its products in `precision`.
+pub(in super::super) fn conv2d(
+    x: &Tensor,
+    w: &Tensor,
+    window: Window,
+    precision: Precision,
+) -> Result<Tensor> {
     let (n, c_in, ..) = x.dims4()?;
-    let op = Conv2d { window, n, c_in, c_out: w.dim(0)? };
+    let op = Conv2d { window, n, c_in, c_out: w.dim(0)?, precision };
     x.contiguous()?.apply_op2(&w.contiguous()?, op)
 }
 
@@ -18,6 +24,7 @@ struct Conv2d {
     n: usize,
     c_in: usize,
     c_out: usize,
+    precision: Precision,
 }
 
 impl Conv2d {
@@ -40,14 +47,17 @@ impl Conv2d {
 
     fn gradients(&self, x: &Tensor, w: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Tensor)> {
         let plane = self.window.out_plane();
+        let dtype = self.precision.dtype();
         let dy = swap(self.n, self.c_out, plane, (self.c_out, self.width())).run(&[dy])?;
-        let columns = self.lower().run(&[x])?;
-        let dw = dy.matmul(&columns.t()?)?.reshape(w.shape())?;
+        let dy = dy.to_dtype(dtype)?;
+        let columns = self.lower().run(&[x])?.to_dtype(dtype)?;
+        let dw = dy.matmul(&columns.t()?)?.to_dtype(DType::F32)?.reshape(w.shape())?;
         drop(columns);
         if !x.track_op() {
             return Ok((None, dw));
         }
-        let d_columns = w.detach().reshape((self.c_out, self.depth()))?.t()?.matmul(&dy)?;
+        let w = w.detach().to_dtype(dtype)?.reshape((self.c_out, self.depth()))?;
+        let d_columns = w.t()?.matmul(&dy)?.to_dtype(DType::F32)?;
         let raise = if self.window.is_pointwise() {
             swap(self.c_in, self.n, self.window.in_plane(), x.shape().clone())
         } else {
@@ -91,7 +101,16 @@ impl CustomOp2 for Conv2d {
         let w_layout = Layout::contiguous_with_offset(rows, w_layout.start_offset());
         let columns_layout = Layout::contiguous((depth, width));
         let mnk = (1, self.c_out, width, depth);
-        let y = w.matmul(&columns, mnk, &w_layout, &columns_layout)?;
+        let y = if self.precision == Precision::F32 {
+            w.matmul(&columns, mnk, &w_layout, &columns_layout)?
+        } else {
+            let dtype = self.precision.dtype();
+            let rows = Layout::contiguous((self.c_out, depth));
+            let w = w.to_dtype(&w_layout, dtype)?;
+            let columns = columns.to_dtype(&columns_layout, dtype)?;
+            let y = w.matmul(&columns, mnk, &rows, &columns_layout)?;
+            y.to_dtype(&Layout::contiguous((self.c_out, width)), DType::F32)?
+        };
         let [out_h, out_w] = self.window.output;
         let shape = Shape::from((self.n, self.c_out, out_h, out_w));
         let back = swap(self.c_out, self.n, out_h * out_w, shape.clone());

@@ -102,3 +102,28 @@ fn pools_and_softmax_equal_the_cpus() {
     let inputs = [random(&[33, 20], 1), random(&[10, 20], 2), random(&[10], 3)];
     assert_same(&gpu, "linear", &inputs, &|t| linear(&t[0], &t[1], Some(&t[2])));
 }
+
+#[test]
+fn products_in_16_bits_are_near_those_in_32() {
+    let Some(gpu) = gpu("products_in_16_bits_are_near_those_in_32") else { return };
+    let inputs = [random(&[4, 6, 9, 7], 1), random(&[8, 6, 3, 3], 2), random(&[5, 54], 3)];
+    // Half a unit in the last place for each operand, over sums of up to 252 products of random sign.
+    for (precision, tolerance) in [(Precision::F16, 0.01), (Precision::Bf16, 0.08)] {
+        let f = |precision: Precision| {
+            move |t: &[Tensor]| {
+                let spec = Conv2dSpec { padding: [1; 4], precision, ..Conv2dSpec::default() };
+                let y = conv2d(&t[0], &t[1], None, &spec)?;
+                let rows = t[0].flatten_from(1)?.narrow(1, 0, 54)?;
+                let z = linear_in(&rows, &t[2], None, precision)?;
+                Ok(Tensor::cat(&[&y.flatten_all()?, &z.flatten_all()?], 0)?)
+            }
+        };
+        let (half, full) =
+            (on(&gpu, &inputs, &f(precision)), on(&gpu, &inputs, &f(Precision::F32)));
+        for (half, full) in half.iter().zip(&full) {
+            let norm = |t: Tensor| t.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap();
+            let share = (norm((half - full).unwrap()) / norm(full.clone())).sqrt();
+            assert!(share < tolerance && share > 0.0, "{precision:?}: {share}");
+        }
+    }
+}
