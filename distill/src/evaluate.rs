@@ -65,6 +65,17 @@ impl Logits {
         Self { classes, values: Vec::new() }
     }
 
+    /// The rows of a tensor `[samples, classes]`.
+    pub fn from_tensor(tensor: &Tensor) -> Result<Self> {
+        let (_, classes) = tensor.dims2()?;
+        Ok(Self { classes, values: tensor.flatten_all()?.to_vec1()? })
+    }
+
+    /// A tensor `[samples, classes]` in main memory.
+    pub fn to_tensor(&self) -> Result<Tensor> {
+        Ok(Tensor::from_slice(&self.values, (self.len(), self.classes), &Device::Cpu)?)
+    }
+
     /// One row a sample.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = &[f32]> {
         self.values.chunks_exact(self.classes.max(1))

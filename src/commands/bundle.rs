@@ -14,9 +14,11 @@ use crate::files::FolderLock;
 use crate::outcome::Outcome;
 use crate::progress::Progress;
 use crate::recipe::Recipe;
+use crate::stages::diagnosis::Source;
 use crate::stages::golden;
 use crate::stages::samples::Samples;
-use crate::stages::teacher::{self, Scored};
+use crate::stages::scored::Scored;
+use crate::stages::teacher;
 
 #[derive(Serialize)]
 struct Document {
@@ -63,7 +65,11 @@ fn record(args: &BundleArgs, model: &Model) -> Result<Vec<u8>> {
     let data = open_data(&args.data, &recipe)?;
     let samples = Samples::new(&data.test, model.preprocess().unwrap_or(&data.preprocess))?;
     let scored = match &args.teacher {
-        Some(path) => Some(Scored::new(teacher::open(path, &recipe, &data, &Device::Cpu)?, &data)?),
+        Some(path) => {
+            let source = Source { table: &recipe.teacher.of_file(path), place: "[teacher]" };
+            let teacher = teacher::open(path, &source, &data, &Device::Cpu)?;
+            Some(Scored::new(teacher, &data)?)
+        }
         None => None,
     };
     let (name, logits) = (args.model.display().to_string(), scored.as_ref().map(|t| &t.logits));

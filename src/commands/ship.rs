@@ -20,6 +20,7 @@ use crate::report::{Report, table};
 use crate::stages::convert::{Calibration, convert};
 use crate::stages::run::Run;
 use crate::stages::samples::Samples;
+use crate::stages::student::Taught;
 use crate::stages::validate::{self, Measured};
 use crate::stages::{golden, student, teacher};
 
@@ -83,7 +84,7 @@ fn ship(run: &Run, binaries: &[(String, PathBuf)]) -> Result<Report> {
     let needs_teacher = recipe.needs_teacher();
     let teacher = if needs_teacher { Some(teacher::obtain(run, &data)?) } else { None };
     let teacher = teacher.as_ref();
-    let (graph, f32) = student::distill(run, &data, teacher)?;
+    let Taught { graph, report: f32, chain } = student::distill(run, &data, teacher)?;
     let control = student::control(run, &data, teacher)?;
     let mut students = Students { f32: Some(f32), ..Students::default() };
     for &format in &recipe.quantize.to {
@@ -122,6 +123,7 @@ fn ship(run: &Run, binaries: &[(String, PathBuf)]) -> Result<Report> {
         spec: &recipe.data,
         data: &data,
         teacher,
+        chain,
         control,
         students,
     };

@@ -31,10 +31,10 @@ struct Document {
 /// Runs the command.
 pub fn run(args: &TeacherArgs, common: &Common, out: &mut dyn Write) -> Result<Outcome> {
     let run = Run::new(Some(&args.recipe), &args.run, Progress::new(common))?;
-    let trained = run.recipe.teacher.file.is_none();
+    let trained = run.recipe.teacher.is_trained();
     if args.seeds.is_some_and(|seeds| seeds > 1) && !trained {
         bail!(
-            "--seeds repeats a training, and the recipe's teacher is read from a file: leave it out"
+            "--seeds repeats a training, and the recipe's teacher is read from files: leave it out"
         );
     }
     let (folder, progress) = (run.folder.clone(), run.progress);
@@ -65,8 +65,7 @@ pub fn run(args: &TeacherArgs, common: &Common, out: &mut dyn Write) -> Result<O
         writeln!(out, "The teachers are in {}", folder.root().display())?;
     } else {
         let report = &document.teacher;
-        table::accuracy(out, &report.name, &report.scores)?;
-        table::training(out, report.training.as_ref())?;
+        table::teacher(out, &report.name, report)?;
         if let Some(file) = document.file {
             writeln!(out, "The teacher is in {file}")?;
         }

@@ -17,9 +17,11 @@ use crate::recipe::Recipe;
 use crate::report::gates::Limits;
 use crate::report::model::{ModelReport, Students};
 use crate::report::table;
+use crate::stages::diagnosis::Source;
 use crate::stages::measure::measure;
 use crate::stages::samples::{Samples, spread};
-use crate::stages::teacher::{self, Scored};
+use crate::stages::scored::Scored;
+use crate::stages::teacher;
 use crate::stages::validate::{self, Measured};
 
 /// Runs the command.
@@ -38,7 +40,9 @@ pub fn run(args: &ValidateArgs, common: &Common, out: &mut dyn Write) -> Result<
     let scored = match &args.teacher {
         Some(path) => {
             let device = device::choose(&args.device)?;
-            Some(Scored::new(teacher::open(path, &recipe, &data, &device)?, &data)?)
+            let source = Source { table: &recipe.teacher.of_file(path), place: "[teacher]" };
+            let teacher = teacher::open(path, &source, &data, &device)?;
+            Some(Scored::new(teacher, &data)?)
         }
         None => None,
     };
@@ -75,6 +79,7 @@ pub fn run(args: &ValidateArgs, common: &Common, out: &mut dyn Write) -> Result<
         spec: &recipe.data,
         data: &data,
         teacher: scored.as_ref(),
+        chain: Vec::new(),
         control: control.map_err(|e: anyhow::Error| e)?,
         students,
     };

@@ -8,7 +8,7 @@ use hipflask_distill::trainer::TrainSpec;
 use super::Recipe;
 use super::parse::Problem;
 
-type Checked = Result<(), Problem>;
+pub(super) type Checked = Result<(), Problem>;
 
 /// Fails with the first key that is out of range or contradicts another.
 pub(super) fn check(recipe: &Recipe) -> Checked {
@@ -44,9 +44,12 @@ pub(super) fn check(recipe: &Recipe) -> Checked {
         );
     }
     fraction("teacher.expect_accuracy", teacher.expect_accuracy)?;
+    teacher.check_ensemble()?;
 
     WeightedSum::new(&distill.loss)
         .map_err(|error| Problem::at("distill.loss", format!("distill.loss: {error}")))?;
+
+    super::teachers::check_chain(recipe, held_out)?;
 
     if let Some(views) = distill.cache_views {
         within("distill.cache_views", views, 1..=100_000)?;
@@ -72,7 +75,7 @@ pub(super) fn check(recipe: &Recipe) -> Checked {
     Ok(())
 }
 
-fn training(table: &str, spec: &TrainSpec, held_out: bool) -> Checked {
+pub(super) fn training(table: &str, spec: &TrainSpec, held_out: bool) -> Checked {
     within(&format!("{table}.epochs"), spec.epochs, 1..=100_000)?;
     within(&format!("{table}.batch_size"), spec.batch_size, 1..=65_536)?;
     within(&format!("{table}.accumulate"), spec.accumulate, 1..=65_536)?;
@@ -104,14 +107,14 @@ fn training(table: &str, spec: &TrainSpec, held_out: bool) -> Checked {
     }
 }
 
-fn within(path: &str, value: usize, range: RangeInclusive<usize>) -> Checked {
+pub(super) fn within(path: &str, value: usize, range: RangeInclusive<usize>) -> Checked {
     if range.contains(&value) {
         return Ok(());
     }
     out_of_range(path, value, &format!("from {} to {}", range.start(), range.end()))
 }
 
-fn fraction(path: &str, value: Option<f64>) -> Checked {
+pub(super) fn fraction(path: &str, value: Option<f64>) -> Checked {
     match value {
         Some(value) if (0.0..=1.0).contains(&value) => Ok(()),
         Some(value) if (1.0..=100.0).contains(&value) => {
@@ -123,6 +126,6 @@ fn fraction(path: &str, value: Option<f64>) -> Checked {
     }
 }
 
-fn out_of_range(path: &str, value: impl std::fmt::Display, wanted: &str) -> Checked {
+pub(super) fn out_of_range(path: &str, value: impl std::fmt::Display, wanted: &str) -> Checked {
     Err(Problem::at(path, format!("{path} is {value}: it must be {wanted}")))
 }

@@ -6,6 +6,7 @@ pub mod schema;
 mod set;
 mod suggest;
 mod sweep;
+pub mod teachers;
 #[cfg(test)]
 mod tests;
 mod training;
@@ -108,10 +109,10 @@ impl Recipe {
     /// Fails unless the recipe says who teaches.
     pub fn require_teacher(&self) -> Result<()> {
         let teacher = &self.teacher;
-        if teacher.network.is_none() && teacher.layers.is_none() && teacher.file.is_none() {
+        if teacher.network.is_none() && teacher.layers.is_none() && teacher.is_trained() {
             bail!(
                 "{}: the recipe has no teacher: add a table [teacher] with network = \"…\", layers = \
-                 […] or file = \"…\"",
+                 […], file = \"…\" or ensemble = [{{ file = \"…\" }}, …]",
                 self.name
             );
         }

@@ -5,16 +5,17 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use hipflask_distill::data::DataSpec;
 use hipflask_distill::loss::{LossSpec, TemperatureSchedule};
-use hipflask_distill::network::SizeBudget;
+use hipflask_distill::network::{NetworkSpec, SizeBudget};
 use hipflask_distill::nn::Precision;
 use hipflask_distill::optim::{OptimizerSpec, ScheduleSpec};
 use hipflask_distill::soft_targets::Precision as CachePrecision;
-use hipflask_distill::teacher::{Channels, Placement};
+use hipflask_distill::teacher::{Average, Channels, Placement};
 use hipflask_distill::trainer::{EarlyStopping, Keep, TrainSpec};
 use hipflask_quantize::Method;
 use serde::{Deserialize, Serialize};
 
-use super::training::training_table;
+use super::teachers::{AssistantTable, FileTable};
+use super::training::{declares_network, training_table};
 
 /// A whole run: data, teacher, student and what is asked of the result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -82,6 +83,19 @@ training_table! {
         /// Which output of a teacher in ONNX holds the logits, where it has several.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub output: Option<String> = None,
+        /// For each class of the teacher of a file the data's class that it is, where it learnt them
+        /// in another order.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub class_order: Option<Vec<usize>> = None,
+        /// Several teachers from files that answer together, instead of one.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        pub ensemble: Vec<FileTable> = Vec::new(),
+        /// Of what the ensemble takes the mean: `"logits"`, or `"probabilities"`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub average: Option<Average> = None,
+        /// Networks between teacher and student, each taught by the one before.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        pub assistants: Vec<AssistantTable> = Vec::new(),
         /// Share of the target spread over all classes, in `[0, 1)`.
         pub label_smoothing: f64 = 0.0,
         /// Another data set that the teacher is trained on.
@@ -89,6 +103,8 @@ training_table! {
         pub data: Option<DataSpec> = None,
     }
 }
+
+declares_network!(TeacherTable, StudentTable);
 
 /// The student's network.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -123,6 +139,9 @@ training_table! {
     pub struct DistillTable {
         /// The weighted sum that the student minimises.
         pub loss: Vec<LossSpec> = hinton(),
+        /// How often a student is trained: the first learns from the teacher, each other from the one
+        /// before it, and the last is kept.
+        pub generations: usize = 1,
         /// Augmented views of each sample, which come back epoch after epoch, so that the teacher is
         /// asked no more often than that and its answers are kept; new views every epoch without it.
         #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,4 +1,4 @@
-//! The keys that `[teacher]` and `[distill]` have in common, in one place.
+//! The keys that several tables have in common, in one place.
 
 /// Declares a table of its own fields, each with its default, and the keys of a training after them.
 ///
@@ -86,4 +86,23 @@ macro_rules! training_table {
     };
 }
 
-pub(super) use training_table;
+/// Gives tables with the keys of a network the network that they declare.
+macro_rules! declares_network {
+    ($($table:ident),+) => {$(
+        impl $table {
+            /// The network that the table declares.
+            pub fn network_spec(&self) -> NetworkSpec {
+                NetworkSpec {
+                    network: self.network.clone(),
+                    width: self.width,
+                    depth: self.depth,
+                    hidden: self.hidden.clone(),
+                    layers: self.layers.clone(),
+                    vocabulary: None,
+                }
+            }
+        }
+    )+};
+}
+
+pub(super) use {declares_network, training_table};

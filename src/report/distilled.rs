@@ -16,6 +16,9 @@ pub struct Distilled {
     pub seed: u64,
     /// Who taught.
     pub teacher: Option<TeacherReport>,
+    /// Who stood between teacher and student.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub chain: Vec<TeacherReport>,
     /// Who learnt.
     pub student: ModelReport,
     /// The same student trained on labels only.
@@ -33,8 +36,10 @@ impl Distilled {
     /// A few lines for each network.
     pub fn write(&self, out: &mut dyn Write) -> Result<()> {
         if let Some(teacher) = &self.teacher {
-            table::accuracy(out, &format!("teacher {}", teacher.name), &teacher.scores)?;
-            table::training(out, teacher.training.as_ref())?;
+            table::teacher(out, &format!("teacher {}", teacher.name), teacher)?;
+        }
+        for link in &self.chain {
+            table::teacher(out, &link.name, link)?;
         }
         for (name, model) in [("student", Some(&self.student)), ("control", self.control.as_ref())]
         {

@@ -17,6 +17,9 @@ pub struct Report {
     pub data: DataReport,
     /// The teacher on the test samples.
     pub teacher: Option<TeacherReport>,
+    /// The assistants and earlier generations between teacher and student, in the order of training.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub chain: Vec<TeacherReport>,
     /// The same student trained on labels only.
     pub control: Option<ModelReport>,
     /// The distilled student in each format.
@@ -49,10 +52,10 @@ pub struct DataReport {
     pub fingerprint: String,
 }
 
-/// The teacher.
+/// A network that teaches.
 #[derive(Clone, Debug, Serialize)]
 pub struct TeacherReport {
-    /// Network or file.
+    /// Network or file, or place in the chain, as `assistant-1`.
     pub name: String,
     /// Its scores against the labels.
     #[serde(flatten)]
@@ -60,6 +63,21 @@ pub struct TeacherReport {
     /// How it was trained, where it was trained here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub training: Option<TrainingReport>,
+    /// Those that answer together, where it is an ensemble.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<MemberReport>,
+}
+
+/// One teacher of an ensemble.
+#[derive(Clone, Debug, Serialize)]
+pub struct MemberReport {
+    /// Its file.
+    pub name: String,
+    /// Its weight in the mean.
+    pub weight: f64,
+    /// Its own scores against the labels.
+    #[serde(flatten)]
+    pub scores: Scores,
 }
 
 /// One student file.

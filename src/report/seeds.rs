@@ -7,7 +7,7 @@ use hipflask_distill::evaluate::mean_and_deviation;
 use serde::Serialize;
 
 use super::distilled::Distilled;
-use super::model::{ModelReport, Report};
+use super::model::{ModelReport, Report, TeacherReport};
 
 /// One figure over several seeds; shares are fractions.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -50,10 +50,12 @@ impl fmt::Display for Spread {
 }
 
 /// Test accuracies of one seed's models, as far as they are there.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Accuracies {
     /// The teacher.
     pub teacher: Option<f64>,
+    /// The networks between teacher and student, by name.
+    pub chain: Vec<(String, Option<f64>)>,
     /// The student trained on labels only.
     pub control: Option<f64>,
     /// The student in 32-bit floats, in 16-bit floats, in 8-bit integers.
@@ -71,11 +73,16 @@ fn accuracy(model: Option<&ModelReport>) -> Option<f64> {
     model.and_then(|model| model.scores.accuracy)
 }
 
+fn chain(links: &[TeacherReport]) -> Vec<(String, Option<f64>)> {
+    links.iter().map(|link| (link.name.clone(), link.scores.accuracy)).collect()
+}
+
 impl From<&Report> for Accuracies {
     fn from(report: &Report) -> Self {
         let students = &report.students;
         Self {
             teacher: report.teacher.as_ref().and_then(|t| t.scores.accuracy),
+            chain: chain(&report.chain),
             control: accuracy(report.control.as_ref()),
             student: [&students.f32, &students.f16, &students.int8].map(|s| accuracy(s.as_ref())),
         }
@@ -86,6 +93,7 @@ impl From<&Distilled> for Accuracies {
     fn from(run: &Distilled) -> Self {
         Self {
             teacher: run.teacher.as_ref().and_then(|t| t.scores.accuracy),
+            chain: chain(&run.chain),
             control: accuracy(run.control.as_ref()),
             student: [accuracy(Some(&run.student)), None, None],
         }
@@ -97,7 +105,7 @@ impl From<&Distilled> for Accuracies {
 pub struct SeedsReport {
     /// The seeds.
     pub seeds: Vec<u64>,
-    /// One line for each model that every seed has: teacher, control, student in each format.
+    /// One line for each model that every seed has: teacher, the chain below it, control, student in each format.
     pub accuracy: Vec<SeedLine>,
     /// The distilled f32 student's accuracy less the control's, seed by seed, as fractions.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -121,8 +129,12 @@ impl SeedsReport {
             let spread = Spread::of_all(runs.iter().map(value))?;
             Some(SeedLine { model: model.into(), spread })
         };
-        let accuracies = [
-            line("teacher", &|run| run.teacher),
+        let teacher = line("teacher", &|run| run.teacher);
+        let chain = runs.first().map_or(&[][..], |run| &run.chain).iter().enumerate();
+        let chain = chain.map(|(i, (name, _))| {
+            line(name, &|run| run.chain.get(i).and_then(|(_, accuracy)| *accuracy))
+        });
+        let students = [
             line("control f32", &|run| run.control),
             line("student f32", &|run| run.student[0]),
             line("student f16", &|run| run.student[1]),
@@ -130,7 +142,7 @@ impl SeedsReport {
         ];
         Self {
             seeds: seeds.to_vec(),
-            accuracy: accuracies.into_iter().flatten().collect(),
+            accuracy: [teacher].into_iter().chain(chain).chain(students).flatten().collect(),
             gain: line("gain", &Accuracies::gain),
         }
     }

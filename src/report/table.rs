@@ -4,7 +4,7 @@ use std::io::{Result, Write};
 
 use hipflask_distill::evaluate::Scores;
 
-use super::model::{ModelReport, Report};
+use super::model::{ModelReport, Report, TeacherReport};
 use super::training::TrainingReport;
 
 /// Writes the whole report.
@@ -22,6 +22,12 @@ pub fn write(report: &Report, out: &mut dyn Write) -> Result<()> {
     )?;
     if let Some(teacher) = &report.teacher {
         line(out, "teacher", &teacher.scores, None)?;
+        for (i, member) in teacher.members.iter().enumerate() {
+            line(out, &format!("  member {}", i + 1), &member.scores, None)?;
+        }
+    }
+    for link in &report.chain {
+        line(out, &link.name, &link.scores, None)?;
     }
     if let Some(control) = &report.control {
         line(out, "control f32", &control.scores, Some(control))?;
@@ -29,11 +35,12 @@ pub fn write(report: &Report, out: &mut dyn Write) -> Result<()> {
     for (name, student) in report.students.each() {
         line(out, &format!("student {name}"), &student.scores, Some(student))?;
     }
-    let trained = [
-        ("teacher", report.teacher.as_ref().and_then(|t| t.training.as_ref())),
+    let mut trained = vec![("teacher", report.teacher.as_ref().and_then(|t| t.training.as_ref()))];
+    trained.extend(report.chain.iter().map(|link| (link.name.as_str(), link.training.as_ref())));
+    trained.extend([
         ("control", report.control.as_ref().and_then(|c| c.training.as_ref())),
         ("student", report.students.f32.as_ref().and_then(|s| s.training.as_ref())),
-    ];
+    ]);
     if trained.iter().any(|(_, training)| training.is_some()) {
         writeln!(out)?;
     }
@@ -75,6 +82,16 @@ pub fn accuracy(out: &mut dyn Write, name: &str, scores: &Scores) -> Result<()> 
         line += &format!(", {:.2} % agreement with the teacher", agreement * 100.0);
     }
     writeln!(out, "{line}, {} test samples", scores.samples)
+}
+
+/// A teacher's accuracy as `name`, then its members' or how it was trained.
+pub fn teacher(out: &mut dyn Write, name: &str, report: &TeacherReport) -> Result<()> {
+    accuracy(out, name, &report.scores)?;
+    for member in &report.members {
+        let name = format!("  {}, weight {}", member.name, member.weight);
+        accuracy(out, &name, &member.scores)?;
+    }
+    training(out, report.training.as_ref())
 }
 
 /// How a network was trained, where it was.

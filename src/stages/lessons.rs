@@ -7,9 +7,11 @@ use anyhow::{Result, bail};
 use hipflask_distill::data::{DataSet, DataSpec};
 use hipflask_distill::trainer::TrainSpec;
 
+use super::folder::RunFolder;
 use super::run::Run;
-use super::teacher::{self, Scored};
-use super::{folder::RunFolder, student};
+use super::scored::Scored;
+use super::student::{self, Taught};
+use super::teacher;
 use crate::recipe::schema::{StudentTable, TeacherTable};
 use crate::report::distilled::Distilled;
 use crate::report::model::ModelReport;
@@ -47,7 +49,7 @@ impl<'a> Lessons<'a> {
     pub fn distill_as(&mut self, own: &Run) -> Result<Distilled> {
         let (shared, recipe) = (&self.run.recipe, &own.recipe);
         let same_data = recipe.data == shared.data;
-        let same_teacher = same_data && recipe.teacher == shared.teacher;
+        let same_teacher = same_data && recipe.teacher.alone() == shared.teacher.alone();
         let data = if same_data { None } else { Some(own.data(None)?) };
         student::check(own, data.as_ref().unwrap_or(&self.data))?;
         let needs_teacher = recipe.needs_teacher();
@@ -66,7 +68,7 @@ impl<'a> Lessons<'a> {
         };
         let data = data.as_ref().unwrap_or(&self.data);
         let teacher = own_teacher.as_ref().or(self.teacher.as_ref().filter(|_| needs_teacher));
-        let (_, student) = student::distill(own, data, teacher)?;
+        let Taught { report: student, chain, .. } = student::distill(own, data, teacher)?;
 
         let control_of = |run: &Run| -> Control {
             let recipe = run.recipe.clone();
@@ -89,6 +91,7 @@ impl<'a> Lessons<'a> {
             folder: own.folder.root().display().to_string(),
             seed: recipe.seed,
             teacher: teacher.map(|teacher| teacher.report.clone()),
+            chain,
             student,
             control,
             gain: gain.map(|(student, control)| student - control),
@@ -102,9 +105,9 @@ impl<'a> Lessons<'a> {
         // Its file may be an earlier one's as long as its checkpoint may not be at the end.
         let in_training = run.resume && run.folder.checkpoint("teacher").is_file();
         let trained = folders.iter().map(|folder| folder.teacher()).find(|file| file.is_file());
-        let trained = trained.filter(|_| run.recipe.teacher.file.is_none() && !in_training);
+        let trained = trained.filter(|_| run.recipe.teacher.is_trained() && !in_training);
         if let Some(file) = self.file.map(Path::to_path_buf).or(trained) {
-            run.recipe.teacher.file = Some(std::path::absolute(file)?);
+            run.recipe.teacher.set_file(std::path::absolute(file)?);
         }
         teacher::obtain(&run, data)
     }

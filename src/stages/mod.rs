@@ -1,6 +1,8 @@
 //! The stages of a run, each usable alone: every command is made of them.
 
+pub mod chain;
 pub mod convert;
+pub mod diagnosis;
 pub mod folder;
 pub mod golden;
 pub mod lessons;
@@ -8,6 +10,7 @@ pub mod measure;
 pub mod monitor;
 pub mod run;
 pub mod samples;
+pub mod scored;
 pub mod student;
 pub mod sweep;
 pub mod teacher;

@@ -10,30 +10,24 @@ use hipflask_runtime::format::{Card, ModelFile};
 use hipflask_runtime::graph::Graph;
 use hipflask_runtime::{Model, file::write_atomically};
 
+use super::chain;
 use super::measure::{self, measure};
 use super::run::Run;
 use super::samples::Samples;
-use super::teacher::Scored;
-use crate::report::model::ModelReport;
+use super::scored::Scored;
+use crate::report::model::{ModelReport, TeacherReport};
 
 /// The student's network, and where a budget chose its width, what it takes.
 fn network(run: &Run, data: &DataSet) -> Result<(NetworkSpec, Option<Fit>)> {
     run.recipe.require_student()?;
     let table = &run.recipe.student;
-    let spec = NetworkSpec {
-        network: table.network.clone(),
-        width: table.width,
-        depth: table.depth,
-        hidden: table.hidden.clone(),
-        layers: table.layers.clone(),
-        vocabulary: None,
-    };
+    let spec = table.network_spec();
     let Some(budget) = table.size_budget else { return Ok((spec, None)) };
     let fit = budget.widest(&spec, &data.shape()?, &data.class_names).context("[student]")?;
     Ok((fit.spec.clone(), Some(fit)))
 }
 
-/// Fails where the student cannot be built, before its teacher is trained; says which width a
+/// Fails where the student or its chain cannot be built, before its teacher is trained; says which width a
 /// budget chose.
 pub fn check(run: &Run, data: &DataSet) -> Result<()> {
     if let (spec, Some(fit)) = network(run, data)? {
@@ -44,14 +38,14 @@ pub fn check(run: &Run, data: &DataSet) -> Result<()> {
         let (name, parameters) = (spec.describe(), fit.parameters);
         run.progress.line(&format!("student: {name} ({parameters} parameters{size})"));
     }
-    initial(run, data)?;
-    Ok(())
+    initial(run, data, run.recipe.seed)?;
+    chain::check(run, data)
 }
 
-/// The student before training.
-pub fn initial(run: &Run, data: &DataSet) -> Result<Graph> {
+/// The student before training, its weights drawn under `seed`.
+pub fn initial(run: &Run, data: &DataSet, seed: u64) -> Result<Graph> {
     let (spec, _) = network(run, data)?;
-    let graph = spec.build(&data.shape()?, data.classes, run.recipe.seed).context("[student]")?;
+    let graph = spec.build(&data.shape()?, data.classes, seed).context("[student]")?;
     match &run.recipe.student.file {
         Some(file) => Ok(load_weights(&run.locate("student.file", file)?, &graph)?),
         None => Ok(graph),
@@ -61,23 +55,41 @@ pub fn initial(run: &Run, data: &DataSet) -> Result<Graph> {
 /// The recipe's budget and objective for the student.
 pub fn spec(run: &Run) -> TrainSpec {
     let table = &run.recipe.distill;
+    TrainSpec { views: views(run), ..table.training(table.loss.clone()) }
+}
+
+/// The views of the samples that the recipe limits them to.
+pub fn views(run: &Run) -> Option<Views> {
+    let table = &run.recipe.distill;
     // A cache of samples that stay the same holds one view of them.
     let views = table.cache_views.or(table.cache.as_ref().map(|_| 1));
     let (seed, precision) = (table.view_seed, table.cache_precision);
-    let views = views.map(|count| Views { count, seed, precision });
-    TrainSpec { views, ..table.training(table.loss.clone()) }
+    views.map(|count| Views { count, seed, precision })
 }
 
-/// Trains the student from `teacher`; writes and measures `student-f32.safetensors`.
-pub fn distill(
-    run: &Run,
-    data: &DataSet,
-    teacher: Option<&Scored>,
-) -> Result<(Graph, ModelReport)> {
-    let initial = initial(run, data)?;
-    let by = teacher.map(|t| t.teacher.as_ref());
+/// A student after its training.
+pub struct Taught {
+    /// In f32.
+    pub graph: Graph,
+    /// Its figures.
+    pub report: ModelReport,
+    /// The networks between its teacher and it.
+    pub chain: Vec<TeacherReport>,
+}
+
+/// Trains the student from `teacher`, by way of the recipe's chain; writes and measures
+/// `student-f32.safetensors`.
+pub fn distill(run: &Run, data: &DataSet, teacher: Option<&Scored>) -> Result<Taught> {
+    let chain = match teacher {
+        Some(teacher) => chain::train(run, data, teacher)?,
+        None => Vec::new(),
+    };
+    let initial = initial(run, data, run.recipe.seed)?;
+    let by = chain.last().or(teacher).map(|t| t.teacher.as_ref());
     let trained = run.train("student", &initial, data, by, &spec(run))?;
-    measured(run, data, "student", trained, teacher)
+    let (graph, report) = measured(run, data, "student", trained, teacher)?;
+    let chain = chain.into_iter().map(|link| link.report).collect();
+    Ok(Taught { graph, report, chain })
 }
 
 /// Where the recipe asks for it, trains the same student from the same weights with the same budget
@@ -92,7 +104,8 @@ pub fn control(run: &Run, data: &DataSet, teacher: Option<&Scored>) -> Result<Op
              control = false"
         );
     }
-    let (initial, spec) = (initial(run, data)?, spec(run).labels_only());
+    let initial = initial(run, data, run.recipe.seed)?;
+    let spec = spec(run).labels_only();
     let trained = run.train("control", &initial, data, None, &spec)?;
     measured(run, data, "control", trained, teacher).map(|(_, report)| Some(report))
 }

@@ -2,10 +2,10 @@
 
 use hipflask_distill::data::{DataSet, DataSpec};
 
-use super::teacher::Scored;
+use super::scored::Scored;
 use crate::report::Report;
 use crate::report::gates::{self, Limits};
-use crate::report::model::{DataReport, ModelReport, Students, Versions};
+use crate::report::model::{DataReport, ModelReport, Students, TeacherReport, Versions};
 
 /// What a report is made of.
 pub struct Measured<'a> {
@@ -19,6 +19,8 @@ pub struct Measured<'a> {
     pub data: &'a DataSet,
     /// The teacher, if there is one.
     pub teacher: Option<&'a Scored>,
+    /// The networks between teacher and student.
+    pub chain: Vec<TeacherReport>,
     /// The student trained on labels only, if there is one.
     pub control: Option<ModelReport>,
     /// The student in each format.
@@ -27,7 +29,7 @@ pub struct Measured<'a> {
 
 /// The report; the gates look at the smallest student, the one for the board.
 pub fn report(measured: Measured<'_>, limits: &Limits) -> Report {
-    let Measured { name, seed, spec, data, teacher, control, students } = measured;
+    let Measured { name, seed, spec, data, teacher, chain, control, students } = measured;
     let teacher = teacher.map(|t| t.report.clone());
     let accuracy = |m: Option<&ModelReport>| m.and_then(|m| m.scores.accuracy);
     let gain = accuracy(students.f32.as_ref()).zip(accuracy(control.as_ref()));
@@ -48,6 +50,7 @@ pub fn report(measured: Measured<'_>, limits: &Limits) -> Report {
             fingerprint: data.fingerprint.clone(),
         },
         teacher,
+        chain,
         control,
         students,
         gain: gain.map(|(student, control)| student - control),

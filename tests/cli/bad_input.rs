@@ -230,7 +230,7 @@ fn a_teacher_that_cannot_teach_is_refused() {
     let args = ["--teacher", "out/teacher.safetensors", "--set", "teacher.range=[5.0, 6.0]"];
     assert_says(
         &with(&args),
-        &["teacher teacher.safetensors: ", "% accuracy on 360 test samples", "range, mean and std"],
+        &["teacher teacher.safetensors: ", "% accuracy on 360 test samples", "range = [0.0, 1.0]"],
     );
     let teacher = workdir.path("out/teacher.safetensors").display().to_string();
     let fewer = with_files();

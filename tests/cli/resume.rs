@@ -46,14 +46,18 @@ fn models(workdir: &Workdir) -> BTreeMap<String, Vec<u8>> {
 }
 
 fn workdir() -> Workdir {
+    with_recipe(RECIPE)
+}
+
+fn with_recipe(recipe: &str) -> Workdir {
     let workdir = Workdir::new();
-    workdir.write("killed.toml", RECIPE);
+    workdir.write("killed.toml", recipe);
     workdir
 }
 
 /// What a run that nobody interrupts leaves.
-fn uninterrupted(command: &str) -> BTreeMap<String, Vec<u8>> {
-    let workdir = workdir();
+fn uninterrupted(recipe: &str, command: &str) -> BTreeMap<String, Vec<u8>> {
+    let workdir = with_recipe(recipe);
     workdir.ok(&[command, "killed.toml", "--out", "out", "-q"]);
     models(&workdir)
 }
@@ -141,12 +145,37 @@ fn killed_between_epochs_of_every_training_it_ends_with_the_same_weights() {
     }
     assert!(kills >= 4, "only {kills} kills came in time");
     workdir.ok(&["distill", "killed.toml", "--out", "out", "-q", "--resume"]);
-    assert_same(&models(&workdir), &uninterrupted("distill"));
+    assert_same(&models(&workdir), &uninterrupted(RECIPE, "distill"));
     // One line an epoch, however often it was interrupted.
     for (role, epochs) in [("teacher", 10), ("student", 12), ("control", 12)] {
         assert_eq!(lines(&out.join(format!("metrics-{role}.jsonl"))), epochs, "{role}");
     }
     assert_eq!(temporary(&out), Vec::<String>::new());
+}
+
+#[test]
+fn a_killed_chain_ends_with_the_same_weights() {
+    let assistant =
+        "[[teacher.assistants]]\nnetwork = \"mlp\"\nhidden = [24]\nepochs = 8\n\n[student]";
+    let recipe = RECIPE
+        .replace("network = \"ds-cnn\"\nwidth = 4", "network = \"mlp\"\nhidden = [16]")
+        .replace("[student]", assistant)
+        .replace("control = true", "generations = 2");
+    let workdir = with_recipe(&recipe);
+    let out = workdir.path("out");
+    let mut kills = 0;
+    for (i, role) in ["assistant-1", "generation-1", "student"].into_iter().enumerate() {
+        let metrics = out.join(format!("metrics-{role}.jsonl"));
+        let args: &[&str] = if i == 0 { &["distill"] } else { &["distill", "--resume"] };
+        kills += usize::from(killed(&workdir, args, || lines(&metrics) >= 3));
+        all_whole(&out);
+    }
+    assert!(kills >= 2, "only {kills} kills came in time");
+    workdir.ok(&["distill", "killed.toml", "--out", "out", "-q", "--resume"]);
+    let whole = uninterrupted(&recipe, "distill");
+    assert!(whole.contains_key("assistant-1.safetensors"));
+    assert!(whole.contains_key("generation-1.safetensors"));
+    assert_same(&models(&workdir), &whole);
 }
 
 #[test]
@@ -168,7 +197,7 @@ fn killed_at_any_moment_ship_ends_with_the_same_files() {
         workdir.write(name, b"half");
     }
     workdir.ok(&["ship", "killed.toml", "--out", "out", "-q", "--resume"]);
-    assert_same(&models(&workdir), &uninterrupted("ship"));
+    assert_same(&models(&workdir), &uninterrupted(RECIPE, "ship"));
     assert_eq!(temporary(&out), Vec::<String>::new());
 }
 

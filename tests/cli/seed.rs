@@ -154,6 +154,9 @@ fn every_example_runs() {
         if recipe.teacher.network.as_deref() == Some("mlp") {
             sets.pop();
         }
+        if !recipe.teacher.assistants.is_empty() {
+            sets.push("teacher.assistants.0.epochs=2");
+        }
         sets.push(match name {
             "fashion-dscnn.toml" => "student.width=8",
             _ => "quantize.calibration.samples=128",

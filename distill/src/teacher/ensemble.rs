@@ -88,28 +88,38 @@ impl EnsembleTeacher {
         Ok(Self { name, members, average, preprocess, classes })
     }
 
-    /// The members' shares and their answers `[n, classes]` for `images`.
-    fn answers(&self, images: &Tensor) -> Result<Vec<(f64, Tensor)>> {
-        let total: f64 = self.members.iter().map(|m| m.weight).sum();
-        let answer = |m: &Member| Ok((m.weight / total, m.teacher.logits(images)?));
-        self.members.iter().map(answer).collect()
+    /// The answer `[n, classes]` of the ensemble, from those of its members in their order.
+    ///
+    /// Panics when there are not as many answers as members.
+    pub fn mean(&self, answers: &[Tensor]) -> Result<Tensor> {
+        assert_eq!(answers.len(), self.members.len(), "one answer a member");
+        let weights = self.members.iter().map(|member| member.weight);
+        mean_answer(self.average, &weights.zip(answers).collect::<Vec<_>>())
     }
+}
+
+/// The mean of answers `[n, classes]` with their weights, as logits; at least one.
+pub(crate) fn mean_answer(average: Average, answers: &[(f64, &Tensor)]) -> Result<Tensor> {
+    let total: f64 = answers.iter().map(|(weight, _)| weight).sum();
+    let mut mean: Option<Tensor> = None;
+    for (weight, logits) in answers {
+        let share = weight / total;
+        mean = Some(match (mean, average) {
+            (None, Average::Logits) => (*logits * share)?,
+            (Some(mean), Average::Logits) => (mean + (*logits * share)?)?,
+            (None, Average::Probabilities) => (log_softmax(logits)? + share.ln())?,
+            (Some(mean), Average::Probabilities) => {
+                log_of_sum(&mean, &(log_softmax(logits)? + share.ln())?)?
+            }
+        });
+    }
+    mean.ok_or_else(|| Error::new(ErrorKind::Teacher, "ensemble", "has no members"))
 }
 
 impl Teacher for EnsembleTeacher {
     fn logits(&self, images: &Tensor) -> Result<Tensor> {
-        let mut mean: Option<Tensor> = None;
-        for (share, logits) in self.answers(images)? {
-            mean = Some(match (mean, self.average) {
-                (None, Average::Logits) => (logits * share)?,
-                (Some(mean), Average::Logits) => (mean + (logits * share)?)?,
-                (None, Average::Probabilities) => (log_softmax(&logits)? + share.ln())?,
-                (Some(mean), Average::Probabilities) => {
-                    log_of_sum(&mean, &(log_softmax(&logits)? + share.ln())?)?
-                }
-            });
-        }
-        mean.ok_or_else(|| Error::new(ErrorKind::Teacher, &self.name, "has no members"))
+        let answers = self.members.iter().map(|member| member.teacher.logits(images));
+        self.mean(&answers.collect::<Result<Vec<_>>>()?)
     }
 
     fn classes(&self) -> usize {

@@ -7,6 +7,7 @@ mod ensemble;
 mod network;
 mod onnx;
 mod open;
+mod reordered;
 mod restandardise;
 mod samples;
 mod session;

@@ -9,6 +9,7 @@ use hipflask_runtime::graph::{Graph, Layout, LoadLimits};
 use super::arranged::{Arranged, Order};
 use super::checkpoint::{has_graph, load_weights};
 use super::network::ports;
+use super::reordered::Reordered;
 use super::{Channels, NetworkTeacher, OnnxTeacher, Placement, SessionTeacher, Teacher, Wishes};
 use crate::{Error, ErrorKind, Result};
 
@@ -77,7 +78,11 @@ pub fn open(path: &Path, wanted: &Wanted<'_>) -> Result<Box<dyn Teacher>> {
         let (its, wanted) = (teacher.classes(), wanted.classes);
         return Err(refuse(format!("tells {its} classes apart, the data set has {wanted}")));
     }
-    Ok(Arranged::wrap(teacher, order))
+    let teacher = Arranged::wrap(teacher, order);
+    match &wanted.wishes.class_order {
+        Some(order) => Reordered::wrap(teacher, order),
+        None => Ok(teacher),
+    }
 }
 
 /// The last part of a path, as a teacher's name.

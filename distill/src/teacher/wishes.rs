@@ -16,6 +16,8 @@ pub struct Wishes {
     pub layout: Option<Placement>,
     /// Name of the output with the logits, in a file with several.
     pub output: Option<String>,
+    /// For each of its classes the data's, where it learnt them in another order.
+    pub class_order: Option<Vec<usize>>,
 }
 
 /// The order of an image's channels.
