@@ -1,12 +1,13 @@
 //! Runs a graph over candle variables: the network while it is trained, and as a teacher.
 
+mod nodes;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor, Var};
-use hipflask_runtime::graph::{Activation, Graph, Layout, Node, Op};
+use hipflask_runtime::graph::{Activation, Graph, Layout, Node, Op, ValueId};
 
 use crate::nn::{
     Conv2dSpec, PoolSpec, Precision, activate, add_position, attention, avg_pool2d,
@@ -15,6 +16,8 @@ use crate::nn::{
 };
 use crate::optim::Parameter;
 use crate::{Error, ErrorKind, Result};
+
+pub use nodes::{Feature, Nodes};
 
 /// Share of a batch's statistics in the running ones, PyTorch's default.
 const MOMENTUM: f64 = 0.1;
@@ -28,9 +31,19 @@ pub enum Mode {
     Evaluate,
 }
 
+/// What a network hands out for a batch.
+#[derive(Clone, Debug)]
+pub struct Forward {
+    /// Its output.
+    pub output: Tensor,
+    /// The outputs of the nodes that were asked for, in that order.
+    pub features: Vec<Tensor>,
+}
+
 /// A graph whose weights are variables on a device.
 pub struct Network {
     graph: Graph,
+    nodes: Nodes,
     device: Device,
     /// Trained tensors, in graph order.
     parameters: Vec<Parameter>,
@@ -77,6 +90,7 @@ impl Network {
             takes_relu: fusable_relus(graph),
             precision: Precision::default(),
             uses: graph.use_counts(),
+            nodes: Nodes::new(graph),
             graph: graph.clone(),
         })
     }
@@ -107,8 +121,21 @@ impl Network {
         self.graph.value(self.graph.outputs[0]).shape.last().copied().unwrap_or(0)
     }
 
+    /// What is inside.
+    pub fn nodes(&self) -> &Nodes {
+        &self.nodes
+    }
+
     /// The output for `x [n, …]`, whose other dimensions are those of the graph's input.
     pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        Ok(self.forward_with(x, mode, &[])?.output)
+    }
+
+    /// The output for `x [n, …]` as [`forward`](Self::forward) has it, and the outputs of the nodes
+    /// called `features`; an error names the nearest node to one that is not there.
+    ///
+    /// A node's output is what it computes itself, before a ReLU that is a node of its own.
+    pub fn forward_with(&self, x: &Tensor, mode: Mode, features: &[&str]) -> Result<Forward> {
         let wanted = &self.graph.value(self.graph.inputs[0]).shape;
         if x.rank() != wanted.len() || x.dims().get(1..) != wanted.get(1..) {
             let message = format!("expects input {wanted} a sample, got a batch {:?}", x.dims());
@@ -116,6 +143,11 @@ impl Network {
         }
         let mut values: Vec<Option<Tensor>> = vec![None; self.graph.values.len()];
         let mut uses = self.uses.clone();
+        let kept: Vec<ValueId> = features
+            .iter()
+            .map(|name| Ok(self.graph.nodes[self.nodes.index(Some(name))?].output))
+            .collect::<Result<_>>()?;
+        kept.iter().for_each(|id| uses[id.0] += 1);
         values[self.graph.inputs[0].0] = Some(x.clone());
         let mut relu_done = false;
         for (node, &takes_relu) in self.graph.nodes.iter().zip(&self.takes_relu) {
@@ -128,6 +160,7 @@ impl Network {
                     values[id.0] = None;
                 }
             }
+            let takes_relu = takes_relu && !kept.contains(&node.output);
             let output = if std::mem::replace(&mut relu_done, takes_relu) {
                 inputs.swap_remove(0)
             } else {
@@ -138,8 +171,12 @@ impl Network {
             };
             values[node.output.0] = Some(output);
         }
-        let output = values[self.graph.outputs[0].0].take();
-        output.ok_or_else(|| Error::new(ErrorKind::Shape, &self.graph.name, "writes no output"))
+        let value = |id: ValueId| {
+            let found = values[id.0].clone();
+            found.ok_or_else(|| Error::new(ErrorKind::Shape, &self.graph.name, "writes no output"))
+        };
+        let features = kept.iter().map(|&id| value(id)).collect::<Result<_>>()?;
+        Ok(Forward { output: value(self.graph.outputs[0])?, features })
     }
 
     /// The graph with the present weights.

@@ -225,3 +225,54 @@ fn what_cannot_be_trained_is_refused() {
     assert_eq!(error.kind(), ErrorKind::Shape);
     assert!(error.to_string().contains("everything"), "{error}");
 }
+
+#[test]
+fn the_outputs_of_named_nodes_come_with_the_networks_output() {
+    let network = Network::new(&network(), &Device::Cpu).unwrap();
+    let x = random(&[3, 2, 9, 7], 30);
+    let plain = network.forward(&x, Mode::Evaluate).unwrap();
+    let names = ["relu1", "bn1", "conv1", "relu1"];
+    let Forward { output, features } = network.forward_with(&x, Mode::Evaluate, &names).unwrap();
+    assert_eq!(values(&output), values(&plain));
+    let [relu, norm, conv, again] = &features[..] else { panic!("four nodes") };
+    assert_eq!(conv.dims(), [3, 4, 9, 7]);
+    // The batch norm's output is its own, though a ReLU that nothing else reads follows it.
+    let norm = values(norm);
+    assert!(norm.iter().any(|&v| v < 0.0));
+    let clipped: Vec<f32> = norm.iter().map(|v| v.max(0.0)).collect();
+    assert_eq!(values(relu), clipped);
+    assert_eq!(values(again), clipped);
+    let listed: Vec<_> = network.nodes().features().iter().map(|f| f.name.as_str()).collect();
+    let of_graph: Vec<_> = network.graph.nodes.iter().map(|n| n.name.as_str()).collect();
+    assert_eq!(listed, of_graph);
+    assert_eq!(network.nodes().find(Some("bn1")).unwrap().shape, [4, 9, 7]);
+}
+
+#[test]
+fn gradients_flow_from_inner_values_to_the_weights_before_them() {
+    let network = Network::new(&network(), &Device::Cpu).unwrap();
+    let x = random(&[3, 2, 9, 7], 30);
+    for (name, trained) in [("conv1", 1), ("bn1", 3)] {
+        let forward = network.forward_with(&x, Mode::Train, &[name]).unwrap();
+        let sum = forward.features[0].sqr().unwrap().sum_all().unwrap();
+        let gradients = sum.backward().unwrap();
+        let found = network.parameters().iter().filter(|p| gradients.get(&p.var).is_some());
+        assert_eq!(found.count(), trained, "{name}");
+    }
+}
+
+#[test]
+fn a_node_that_is_not_there_is_an_error_that_names_the_nearest_and_all() {
+    let network = Network::new(&network(), &Device::Cpu).unwrap();
+    let x = random(&[1, 2, 9, 7], 30);
+    let error = network.forward_with(&x, Mode::Evaluate, &["rellu1"]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    let text = error.to_string();
+    assert!(text.contains(r#"has no node "rellu1": did you mean "relu1"?"#), "{text}");
+    assert!(text.contains("its nodes are conv1, bn1, relu1, conv2"), "{text}");
+    // Without a name it is what the last linear layer reads.
+    let embedding = network.nodes().find(None).unwrap();
+    let linear = network.graph.nodes.iter().rfind(|n| n.op == Op::Linear).unwrap();
+    let read = network.graph.nodes.iter().find(|n| n.output == linear.inputs[0]).unwrap();
+    assert_eq!(embedding.name, read.name);
+}

@@ -1,14 +1,22 @@
 //! Distillation losses: what a student is asked to imitate.
 //!
-//! Each is a function of the student's logits and, as it needs them, the teacher's logits and the
-//! labels; [`WeightedSum`] adds them up as a recipe says.
+//! Each is a function of the student's logits and, as it needs them, the teacher's logits, the
+//! labels and inner values of both networks; [`WeightedSum`] adds them up as a recipe says.
 
+mod adapter;
+mod attention;
+mod crd;
 mod cross_entropy;
 mod dist;
 mod dkd;
+mod features;
+mod hint;
 mod kd;
 mod l1;
 mod mse;
+mod rkd;
+mod rows;
+mod similarity;
 mod spec;
 mod temperature;
 #[cfg(test)]
@@ -17,14 +25,21 @@ mod weighted;
 
 use candle_core::Tensor;
 
+use crate::optim::Parameter;
 use crate::{Error, ErrorKind, Result};
 
+pub use attention::AttentionTransfer;
+pub use crd::{Crd, CrdNumbers};
 pub use cross_entropy::CrossEntropy;
 pub use dist::Dist;
 pub use dkd::Dkd;
+pub use features::{NodePair, Surroundings, Wanted};
+pub use hint::Hint;
 pub use kd::Kd;
 pub use l1::L1;
 pub use mse::Mse;
+pub use rkd::Rkd;
+pub use similarity::Similarity;
 pub use spec::LossSpec;
 pub use temperature::{Curve, Ramp, Temperature, TemperatureSchedule};
 pub use weighted::{LossValue, WeightedSum};
@@ -40,6 +55,13 @@ pub struct LossInput<'a> {
     pub labels: Option<&'a Tensor>,
     /// When in the run.
     pub moment: Moment,
+    /// The student's inner values that [`DistillationLoss::bind`] asked for, each `[n, …]`; gradients
+    /// flow to them.
+    pub student_features: &'a [Tensor],
+    /// The teacher's; no gradient flows to them.
+    pub teacher_features: &'a [Tensor],
+    /// Which of the training samples they are.
+    pub indices: &'a [usize],
 }
 
 /// How far a run has come.
@@ -76,6 +98,26 @@ pub trait DistillationLoss: Send + Sync {
     /// Whether [`field@LossInput::labels`] must be there.
     fn needs_labels(&self) -> bool;
 
+    /// Whether it compares inner values: it is then [bound](Self::bind) before its first batch.
+    fn needs_features(&self) -> bool {
+        false
+    }
+
+    /// Chooses the nodes whose values it compares, and makes what it needs for their shapes.
+    fn bind(&mut self, _around: &mut Surroundings<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    /// Variables that are trained with the student's.
+    fn parameters(&self) -> Vec<Parameter> {
+        Vec::new()
+    }
+
+    /// All that it keeps from batch to batch, parameters first: what a checkpoint must hold.
+    fn state(&self) -> Vec<Parameter> {
+        self.parameters()
+    }
+
     /// The loss of a batch, a scalar.
     fn forward(&self, input: &LossInput<'_>) -> Result<Tensor>;
 }
@@ -83,7 +125,15 @@ pub trait DistillationLoss: Send + Sync {
 impl<'a> LossInput<'a> {
     /// The student's logits `[n, c]` alone, at the beginning of a run.
     pub fn new(student_logits: &'a Tensor) -> Self {
-        Self { student_logits, teacher_logits: None, labels: None, moment: Moment::default() }
+        Self {
+            student_logits,
+            teacher_logits: None,
+            labels: None,
+            moment: Moment::default(),
+            student_features: &[],
+            teacher_features: &[],
+            indices: &[],
+        }
     }
 
     /// The teacher's logits without gradient, checked against the student's.

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CrossEntropy, Dist, DistillationLoss, Dkd, Kd, L1, Mse, Temperature, TemperatureSchedule,
+    AttentionTransfer, Crd, CrdNumbers, CrossEntropy, Dist, DistillationLoss, Dkd, Hint, Kd, L1,
+    Mse, NodePair, Rkd, Similarity, Temperature, TemperatureSchedule,
 };
 use crate::{Error, ErrorKind, Result};
 
@@ -74,6 +75,84 @@ pub enum LossSpec {
         #[serde(default = "defaults::one")]
         weight: f64,
     },
+    /// [`Hint`].
+    Hint {
+        /// The student's node; what its last linear layer reads without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        student: Option<String>,
+        /// The teacher's node; what its last linear layer reads without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        teacher: Option<String>,
+        /// Factor in the sum, 100 in the comparison of Tian et al. 2020.
+        #[serde(default = "defaults::hundred")]
+        weight: f64,
+    },
+    /// [`AttentionTransfer`].
+    AttentionTransfer {
+        /// The student's node; what its last linear layer reads without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        student: Option<String>,
+        /// The teacher's node; what its last linear layer reads without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        teacher: Option<String>,
+        /// Factor in the sum, 1000 in the paper.
+        #[serde(default = "defaults::thousand")]
+        weight: f64,
+    },
+    /// [`Rkd`].
+    Rkd {
+        /// The student's node; what its last linear layer reads without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        student: Option<String>,
+        /// The teacher's node; what its last linear layer reads without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        teacher: Option<String>,
+        /// Factor of the distances, 25 in the paper beside cross-entropy.
+        #[serde(default = "defaults::twenty_five")]
+        distance: f64,
+        /// Factor of the angles, 50 in the paper beside cross-entropy.
+        #[serde(default = "defaults::fifty")]
+        angle: f64,
+        /// Factor in the sum.
+        #[serde(default = "defaults::one")]
+        weight: f64,
+    },
+    /// [`Similarity`].
+    Similarity {
+        /// The student's node; what its last linear layer reads without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        student: Option<String>,
+        /// The teacher's node; what its last linear layer reads without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        teacher: Option<String>,
+        /// Factor in the sum, 3000 in the paper.
+        #[serde(default = "defaults::three_thousand")]
+        weight: f64,
+    },
+    /// [`Crd`].
+    Crd {
+        /// The student's node; what its last linear layer reads without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        student: Option<String>,
+        /// The teacher's node; what its last linear layer reads without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        teacher: Option<String>,
+        /// Length of the compared rows, 128 in the paper.
+        #[serde(default = "defaults::dimensions")]
+        dimensions: usize,
+        /// Rows of other samples that a batch is compared with, 16384 in the paper.
+        #[serde(default = "defaults::negatives")]
+        negatives: usize,
+        /// Divides the products of two rows, 0.07 in the paper.
+        #[serde(default = "defaults::contrast")]
+        temperature: Temperature,
+        /// Share of the old row when a new one is remembered, 0.5 in the paper.
+        #[serde(default = "defaults::half")]
+        momentum: f64,
+        /// Factor in the sum, 0.8 in the paper.
+        #[serde(default = "defaults::four_fifths")]
+        weight: f64,
+    },
     /// [`CrossEntropy`].
     CrossEntropy {
         /// Factor in the sum.
@@ -95,12 +174,21 @@ impl LossSpec {
             | Self::L1 { weight }
             | Self::Dkd { weight, .. }
             | Self::Dist { weight, .. }
+            | Self::Hint { weight, .. }
+            | Self::AttentionTransfer { weight, .. }
+            | Self::Rkd { weight, .. }
+            | Self::Similarity { weight, .. }
+            | Self::Crd { weight, .. }
             | Self::CrossEntropy { weight, .. } => weight,
         }
     }
 
     /// The loss, after checking the numbers.
     pub fn build(&self) -> Result<Box<dyn DistillationLoss>> {
+        let nodes = |student: &Option<String>, teacher: &Option<String>| NodePair {
+            student: student.clone(),
+            teacher: teacher.clone(),
+        };
         let loss: Box<dyn DistillationLoss> = match *self {
             Self::Kd { temperature, .. } => Box::new(Kd { temperature, standardise: false }),
             Self::LogitStandardisation { temperature, .. } => {
@@ -115,6 +203,41 @@ impl LossSpec {
             Self::Dist { beta, gamma, temperature, .. } => {
                 factors(&[("beta", beta), ("gamma", gamma)])?;
                 Box::new(Dist { beta, gamma, temperature })
+            }
+            Self::Hint { ref student, ref teacher, .. } => {
+                Box::new(Hint::new(nodes(student, teacher)))
+            }
+            Self::AttentionTransfer { ref student, ref teacher, .. } => {
+                Box::new(AttentionTransfer::new(nodes(student, teacher)))
+            }
+            Self::Rkd { ref student, ref teacher, distance, angle, .. } => {
+                factors(&[("distance", distance), ("angle", angle)])?;
+                Box::new(Rkd::new(nodes(student, teacher), distance, angle))
+            }
+            Self::Similarity { ref student, ref teacher, .. } => {
+                Box::new(Similarity::new(nodes(student, teacher)))
+            }
+            Self::Crd {
+                ref student,
+                ref teacher,
+                dimensions,
+                negatives,
+                temperature,
+                momentum,
+                ..
+            } => {
+                for (at, count) in [("dimensions", dimensions), ("negatives", negatives)] {
+                    if count == 0 {
+                        return Err(Error::new(ErrorKind::Config, at, "must be at least 1"));
+                    }
+                }
+                if !(0.0..=1.0).contains(&momentum) {
+                    let message = format!("{momentum} must be from 0 to 1");
+                    return Err(Error::new(ErrorKind::Config, "momentum", message));
+                }
+                let temperature = temperature.get();
+                let numbers = CrdNumbers { dimensions, negatives, temperature, momentum };
+                Box::new(Crd::new(nodes(student, teacher), numbers))
             }
             Self::CrossEntropy { label_smoothing, .. } => {
                 if !(0.0..1.0).contains(&label_smoothing) {
@@ -152,6 +275,46 @@ mod defaults {
     pub(super) fn nine() -> f64 {
         9.0
     }
+    pub(super) fn half() -> f64 {
+        0.5
+    }
+
+    pub(super) fn four_fifths() -> f64 {
+        0.8
+    }
+
+    pub(super) fn twenty_five() -> f64 {
+        25.0
+    }
+
+    pub(super) fn fifty() -> f64 {
+        50.0
+    }
+
+    pub(super) fn hundred() -> f64 {
+        100.0
+    }
+
+    pub(super) fn thousand() -> f64 {
+        1000.0
+    }
+
+    pub(super) fn three_thousand() -> f64 {
+        3000.0
+    }
+
+    pub(super) fn dimensions() -> usize {
+        128
+    }
+
+    pub(super) fn negatives() -> usize {
+        16_384
+    }
+
+    pub(super) fn contrast() -> Temperature {
+        Temperature::new(0.07).unwrap_or_default()
+    }
+
     pub(super) fn one_degree() -> TemperatureSchedule {
         Temperature::new(1.0).unwrap_or_default().into()
     }

@@ -18,7 +18,7 @@ use self::view::Rows;
 use crate::Result;
 use crate::data::{Batch, Batches, DataSet};
 use crate::evaluate::{Logits, teacher_logits};
-use crate::teacher::Teacher;
+use crate::teacher::{Answer, Teacher};
 use crate::trainer::Monitor;
 
 pub(crate) use views::View;
@@ -72,26 +72,42 @@ impl<'a> SoftTargets<'a> {
         Ok(())
     }
 
-    /// Logits `[n, classes]` on `device` for a training batch whose images are `images`.
-    pub(crate) fn logits(&self, batch: &Batch, images: &Tensor, device: &Device) -> Result<Tensor> {
-        let shape = (batch.indices.len(), self.teacher.classes());
-        if let Some((_, rows)) = &self.current {
-            let values: Vec<f32> = batch.indices.iter().flat_map(|&i| rows.row(i)).collect();
-            return Ok(Tensor::from_vec(values, shape, device)?);
+    /// Logits `[n, classes]` and the outputs of the nodes called `features`, on `device`, for a
+    /// training batch whose images are `images`. Inner values are always asked live.
+    pub(crate) fn answer(
+        &self,
+        batch: &Batch,
+        images: &Tensor,
+        device: &Device,
+        features: &[&str],
+    ) -> Result<Answer> {
+        if features.is_empty()
+            && let Some(values) = self.known(batch)?
+        {
+            let shape = (batch.indices.len(), self.teacher.classes());
+            let logits = Tensor::from_vec(values, shape, device)?;
+            return Ok(Answer { logits, features: Vec::new() });
         }
-        if let Some(fixed) = self.fixed()? {
-            let row = |&i: &usize| &fixed.values[i * fixed.classes..][..fixed.classes];
-            let rows: Vec<f32> = batch.indices.iter().flat_map(row).copied().collect();
-            return Ok(Tensor::from_vec(rows, shape, device)?);
-        }
-        let logits = match self.teacher.preprocess() {
+        let Answer { logits, features } = match self.teacher.preprocess() {
             Some(own) if *own != self.data.preprocess => {
                 let (shape, values) = batch.preprocessed(own)?;
-                self.teacher.logits(&Tensor::from_vec(values, shape, device)?)?
+                self.teacher.answer(&Tensor::from_vec(values, shape, device)?, features)?
             }
-            _ => self.teacher.logits(images)?,
+            _ => self.teacher.answer(images, features)?,
         };
-        Ok(logits.detach().to_device(device)?)
+        let here = |x: Tensor| x.detach().to_device(device);
+        let features = features.into_iter().map(here).collect::<Result<_, _>>()?;
+        Ok(Answer { logits: here(logits)?, features })
+    }
+
+    /// The logits of a batch, row by row, where the teacher need not be asked again.
+    fn known(&self, batch: &Batch) -> Result<Option<Vec<f32>>> {
+        if let Some((_, rows)) = &self.current {
+            return Ok(Some(batch.indices.iter().flat_map(|&i| rows.row(i)).collect()));
+        }
+        let Some(fixed) = self.fixed()? else { return Ok(None) };
+        let row = |&i: &usize| &fixed.values[i * fixed.classes..][..fixed.classes];
+        Ok(Some(batch.indices.iter().flat_map(row).copied().collect()))
     }
 
     /// The teacher's answers for all training samples, if they are the same in every epoch.

@@ -84,7 +84,7 @@ fn targets(
     let batches = data.training_batches(seed, epoch as u64, 32).unwrap();
     for batch in batches.augmented(&data.augment, view.seed, view.number) {
         let images = Tensor::from_slice(&batch.values, &batch.shape[..], &Device::Cpu).unwrap();
-        let logits = targets.logits(&batch, &images, &Device::Cpu).unwrap();
+        let logits = targets.answer(&batch, &images, &Device::Cpu, &[]).unwrap().logits;
         for (index, row) in batch.indices.iter().zip(logits.to_vec2::<f32>().unwrap()) {
             by_sample[*index] = row;
         }

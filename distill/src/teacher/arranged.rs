@@ -3,9 +3,10 @@
 use candle_core::Tensor;
 use hipflask_runtime::input::Preprocess;
 
-use super::Teacher;
+use super::{Answer, Teacher};
 use crate::Result;
 use crate::fingerprint::Fingerprint;
+use crate::interpreter::Nodes;
 
 /// In which order a teacher gets the numbers of an image `[c, h, w]`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,6 +53,14 @@ impl Arranged {
 impl Teacher for Arranged {
     fn logits(&self, images: &Tensor) -> Result<Tensor> {
         self.inner.logits(&self.order.apply(images)?)
+    }
+
+    fn answer(&self, images: &Tensor, features: &[&str]) -> Result<Answer> {
+        self.inner.answer(&self.order.apply(images)?, features)
+    }
+
+    fn nodes(&self) -> Option<&Nodes> {
+        self.inner.nodes()
     }
 
     fn classes(&self) -> usize {

@@ -20,7 +20,8 @@ mod wishes;
 use candle_core::Tensor;
 use hipflask_runtime::input::Preprocess;
 
-use crate::Result;
+use crate::interpreter::Nodes;
+use crate::{Error, ErrorKind, Result};
 
 pub use arranged::Order;
 pub use checkpoint::load_weights;
@@ -31,10 +32,33 @@ pub use open::{Wanted, open};
 pub use session::SessionTeacher;
 pub use wishes::{Channels, Placement, Wishes};
 
+/// What a teacher says of a batch.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Logits `[n, classes]`.
+    pub logits: Tensor,
+    /// The outputs of the nodes that were asked for, in that order.
+    pub features: Vec<Tensor>,
+}
+
 /// A network that has learnt the task.
 pub trait Teacher {
     /// Logits `[n, classes]` for `images [n, c, h, w]`, in evaluation mode and without gradient.
     fn logits(&self, images: &Tensor) -> Result<Tensor>;
+
+    /// Logits and the outputs of the nodes called `features`, in evaluation mode and without
+    /// gradient; an error where the teacher has no [`nodes`](Self::nodes).
+    fn answer(&self, images: &Tensor, features: &[&str]) -> Result<Answer> {
+        if features.is_empty() {
+            return Ok(Answer { logits: self.logits(images)?, features: Vec::new() });
+        }
+        Err(shut(self.name()))
+    }
+
+    /// What is inside, for losses that compare inner values; `None` where that cannot be seen.
+    fn nodes(&self) -> Option<&Nodes> {
+        None
+    }
 
     /// Number of classes.
     fn classes(&self) -> usize;
@@ -47,4 +71,12 @@ pub trait Teacher {
 
     /// How this teacher wants bytes; `None`: as the data set says.
     fn preprocess(&self) -> Option<&Preprocess>;
+}
+
+/// The error of a teacher whose inner values cannot be had.
+pub(crate) fn shut(teacher: &str) -> Error {
+    let message = "shows its logits only: losses that compare inner values need a single teacher \
+                   that is trained here, or comes as a hipflask file in f32 or as weights of a \
+                   declared network; not ONNX, int8 or an ensemble";
+    Error::new(ErrorKind::Teacher, format!("teacher {teacher}"), message)
 }

@@ -4,9 +4,9 @@ use candle_core::{Device, Tensor};
 use hipflask_runtime::graph::{Graph, Op};
 use hipflask_runtime::input::Preprocess;
 
-use super::Teacher;
+use super::{Answer, Teacher};
 use crate::fingerprint::Fingerprint;
-use crate::interpreter::{Mode, Network};
+use crate::interpreter::{Forward, Mode, Network, Nodes};
 use crate::{Error, ErrorKind, Result};
 
 /// A graph in f32 and PyTorch's layout that answers with its logits.
@@ -40,8 +40,20 @@ impl NetworkTeacher {
 
 impl Teacher for NetworkTeacher {
     fn logits(&self, images: &Tensor) -> Result<Tensor> {
+        Ok(self.answer(images, &[])?.logits)
+    }
+
+    fn answer(&self, images: &Tensor, features: &[&str]) -> Result<Answer> {
         let here = images.to_device(self.network.device())?.detach();
-        Ok(self.network.forward(&here, Mode::Evaluate)?.to_device(images.device())?)
+        let Forward { output, features } =
+            self.network.forward_with(&here, Mode::Evaluate, features)?;
+        let back = |x: Tensor| x.to_device(images.device());
+        let features = features.into_iter().map(back).collect::<Result<_, _>>()?;
+        Ok(Answer { logits: back(output)?, features })
+    }
+
+    fn nodes(&self) -> Option<&Nodes> {
+        Some(self.network.nodes())
     }
 
     fn classes(&self) -> usize {

@@ -72,6 +72,8 @@ pub(super) struct Checkpoint {
     /// Weights and running statistics.
     pub(super) network: Tensors,
     pub(super) optimizer: Tensors,
+    /// What the objective keeps: its adapters and what it remembers.
+    pub(super) objective: Tensors,
     /// The moving average of `network`, where there is one.
     pub(super) average: Tensors,
     /// The best epoch's network, where there is one.
@@ -104,6 +106,7 @@ impl Checkpoint {
         let parts = [
             ("network", &self.network),
             ("optimizer", &self.optimizer),
+            ("objective", &self.objective),
             ("average", &self.average),
             ("best", &self.best),
         ];
@@ -158,6 +161,7 @@ impl Checkpoint {
             average_updates,
             network: Tensors::new(),
             optimizer: Tensors::new(),
+            objective: Tensors::new(),
             average: Tensors::new(),
             best: Tensors::new(),
         };
@@ -166,6 +170,7 @@ impl Checkpoint {
             let part = match part {
                 "network" => &mut checkpoint.network,
                 "optimizer" => &mut checkpoint.optimizer,
+                "objective" => &mut checkpoint.objective,
                 "average" => &mut checkpoint.average,
                 "best" => &mut checkpoint.best,
                 _ => return Err(damaged(format!("unknown tensor {name:?}"))),

@@ -51,6 +51,7 @@ impl<'a> Run<'a> {
             && let Some(saved) = Checkpoint::load(path, &id)?
         {
             network.load_state(&saved.network)?;
+            stepper.objective.load_state(&saved.objective)?;
             stepper.update.optimizer.load_state(saved.optimizer_steps, &saved.optimizer)?;
             if let (Some(averaged), Some(average)) = (averaged, &mut stepper.update.average) {
                 averaged.load_state(&saved.average)?;
@@ -197,6 +198,7 @@ impl<'a> Run<'a> {
             average_updates: update.average.as_ref().map_or(0, Average::updates),
             network: self.network.state()?.into_iter().collect(),
             optimizer: update.optimizer.state()?.into_iter().collect(),
+            objective: self.stepper.objective.state()?,
             average: averaged.unwrap_or_default().into_iter().collect(),
             best: self.best.clone(),
         };

@@ -8,18 +8,28 @@ use super::update::Update;
 use super::{Monitor, TrainSpec, Training};
 use crate::data::Batch;
 use crate::evaluate::best;
-use crate::interpreter::{Mode, Network};
-use crate::loss::{LossInput, Moment, WeightedSum};
+use crate::interpreter::{Forward, Mode, Network};
+use crate::loss::{LossInput, Moment, Surroundings, Wanted, WeightedSum};
 use crate::optim::Position;
 use crate::soft_targets::{SoftTargets, View};
+use crate::teacher::{self, Teacher};
 use crate::{Error, ErrorKind, Result};
+
+/// Names of the nodes of both networks whose values an objective compares.
+#[derive(Default)]
+struct Features {
+    student: Vec<String>,
+    teacher: Vec<String>,
+}
 
 /// What learns from the batches of one training.
 pub(super) struct Stepper<'a> {
     pub(super) training: &'a Training<'a>,
     network: &'a Network,
-    objective: WeightedSum,
+    pub(super) objective: WeightedSum,
     targets: Option<SoftTargets<'a>>,
+    /// The nodes whose values the objective compares.
+    features: Features,
     pub(super) update: Update<'a>,
     pub(super) clock: Clock,
     /// Batches of an epoch.
@@ -36,7 +46,7 @@ impl<'a> Stepper<'a> {
         averaged: Option<&Network>,
     ) -> Result<Self> {
         let Training { role, data, spec, .. } = *training;
-        let objective = WeightedSum::new(&spec.loss)?;
+        let mut objective = WeightedSum::new(&spec.loss)?;
         if objective.needs_labels() && data.train.labels.is_none() {
             let message = "the objective needs labels, the training data has none: name a labels \
                            file in data.train, or use kd, mse or dist alone";
@@ -45,6 +55,8 @@ impl<'a> Stepper<'a> {
         let targets = match training.teacher {
             Some(teacher) if objective.needs_teacher() => {
                 let (views, folder) = (spec.views.as_ref(), training.files.soft_targets);
+                // Inner values are not kept, and the logits come with them.
+                let folder = folder.filter(|_| objective.needs_features().is_none());
                 Some(SoftTargets::new(teacher, data, views, folder))
             }
             None if objective.needs_teacher() => {
@@ -53,12 +65,18 @@ impl<'a> Stepper<'a> {
             }
             _ => None,
         };
+        let features = match training.teacher {
+            Some(teacher) if objective.needs_features().is_some() => {
+                bind(&mut objective, training, network, teacher)?
+            }
+            _ => Features::default(),
+        };
         let (samples, size) = (data.train.len(), spec.batch_size);
         // A last batch of one sample has no variance to normalise with: the shuffle gives that
         // sample its turn in another epoch.
         let lonely = samples > 1 && size > 1 && samples % size == 1;
         Ok(Self {
-            update: Update::new(spec, network, averaged)?,
+            update: Update::new(spec, network, objective.parameters(), averaged)?,
             clock: Clock::start(spec.minutes),
             steps_per_epoch: samples.div_ceil(size) - usize::from(lonely),
             has_checkpoint: false,
@@ -66,6 +84,7 @@ impl<'a> Stepper<'a> {
             network,
             objective,
             targets,
+            features,
         })
     }
 
@@ -84,13 +103,20 @@ impl<'a> Stepper<'a> {
         let Training { device, spec, .. } = *self.training;
         let images = Tensor::from_vec(batch.values.clone(), &batch.shape[..], device)?;
         let targets = self.targets.as_ref();
-        let teacher = targets.map(|t| t.logits(batch, &images, device)).transpose()?;
+        let Features { student: wanted, teacher: asked } = &self.features;
+        let [wanted, asked] =
+            [wanted, asked].map(|l| l.iter().map(String::as_str).collect::<Vec<_>>());
+        let answer = targets.map(|t| t.answer(batch, &images, device, &asked)).transpose()?;
         let labels = batch.labels.as_ref();
         let labels = labels.map(|l| Tensor::from_slice(l, l.len(), device)).transpose()?;
-        let logits = self.network.forward(&images, Mode::Train)?;
+        let Forward { output: logits, features } =
+            self.network.forward_with(&images, Mode::Train, &wanted)?;
         let value = self.objective.forward(&LossInput {
             student_logits: &logits,
-            teacher_logits: teacher.as_ref(),
+            teacher_logits: answer.as_ref().map(|a| &a.logits),
+            student_features: &features,
+            teacher_features: answer.as_ref().map_or(&[], |a| &a.features),
+            indices: &batch.indices,
             labels: labels.as_ref(),
             moment: Moment {
                 epoch: epoch as f64 + step as f64 / self.steps_per_epoch as f64,
@@ -171,6 +197,26 @@ impl<'a> Stepper<'a> {
         );
         Error::new(ErrorKind::Diverged, *role, message)
     }
+}
+
+/// Lets the terms of `objective` choose among the nodes of both networks.
+fn bind(
+    objective: &mut WeightedSum,
+    training: &Training<'_>,
+    network: &Network,
+    teacher: &dyn Teacher,
+) -> Result<Features> {
+    let nodes = teacher.nodes().ok_or_else(|| teacher::shut(teacher.name()))?;
+    let mut around = Surroundings {
+        student: Wanted::new(network.nodes()),
+        teacher: Wanted::new(nodes),
+        samples: training.data.train.len(),
+        labels: training.data.train.labels.as_deref(),
+        seed: training.seed,
+        device: training.device,
+    };
+    objective.bind(&mut around)?;
+    Ok(Features { student: around.student.into_names(), teacher: around.teacher.into_names() })
 }
 
 /// How many rows of `logits [n, c]` have their best class at the label.

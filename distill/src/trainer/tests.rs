@@ -1,6 +1,8 @@
 //! The trainer on the built-in digits: learning, repeating, resuming, refusing.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod methods;
+
 use std::cell::Cell;
 use std::path::PathBuf;
 
@@ -12,11 +14,12 @@ use hipflask_runtime::input::{ImagePreprocess, Preprocess};
 use super::*;
 use crate::data::{Augment, DataSpec, Places};
 use crate::evaluate::{accuracy, network_logits};
-use crate::interpreter::Mode;
+use crate::interpreter::{Forward, Mode, Nodes};
 use crate::loss::{LossSpec, TemperatureSchedule};
 use crate::optim::{OptimizerSpec, ScheduleSpec};
 use crate::random::Stream;
 use crate::soft_targets::{Precision, Views};
+use crate::teacher::Answer;
 
 /// A convolution with batch norm, a pool and a linear layer.
 fn network(channels: usize, seed: u64) -> Graph {
@@ -96,11 +99,21 @@ impl Mortal {
 
 impl Teacher for Mortal {
     fn logits(&self, images: &Tensor) -> Result<Tensor> {
+        Ok(self.answer(images, &[])?.logits)
+    }
+
+    fn answer(&self, images: &Tensor, features: &[&str]) -> Result<Answer> {
         if self.answers.get() == 0 {
             return Err(Error::new(ErrorKind::Teacher, "teacher", "died"));
         }
         self.answers.set(self.answers.get() - 1);
-        self.network.forward(images, Mode::Evaluate)
+        let Forward { output, features } =
+            self.network.forward_with(images, Mode::Evaluate, features)?;
+        Ok(Answer { logits: output, features })
+    }
+
+    fn nodes(&self) -> Option<&Nodes> {
+        Some(self.network.nodes())
     }
 
     fn classes(&self) -> usize {
@@ -370,7 +383,7 @@ fn a_teacher_with_its_own_standardisation_gets_it() {
         let batch = data.training_batches(1, 0, 50).unwrap().next().unwrap();
         let images = Tensor::from_slice(&batch.values, &batch.shape[..], &Device::Cpu).unwrap();
         let targets = crate::soft_targets::SoftTargets::new(&teacher, data, None, None);
-        targets.logits(&batch, &images, &Device::Cpu).unwrap().to_vec2::<f32>().unwrap()
+        targets.answer(&batch, &images, &Device::Cpu, &[]).unwrap().logits.to_vec2::<f32>().unwrap()
     };
     let own = Some(data.preprocess.clone());
     assert_eq!(targets(&halved, own), targets(&data, None));

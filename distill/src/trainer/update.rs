@@ -8,7 +8,7 @@ use super::TrainSpec;
 use crate::Result;
 use crate::interpreter::Network;
 use crate::nn::Precision;
-use crate::optim::{Average, LossScale, Optimizer, Position, clip_grad_norm};
+use crate::optim::{Average, LossScale, Optimizer, Parameter, Position, clip_grad_norm};
 
 /// The updates of one training.
 pub(super) struct Update<'a> {
@@ -32,17 +32,18 @@ pub(super) struct Step {
 }
 
 impl<'a> Update<'a> {
-    /// `averaged` is the network that follows `network`, for `ema`.
+    /// `beside` is trained with the network, whose follower for `ema` is `averaged`.
     pub(super) fn new(
         spec: &'a TrainSpec,
         network: &Network,
+        beside: Vec<Parameter>,
         averaged: Option<&Network>,
     ) -> Result<Self> {
         let average = spec.ema.zip(averaged).map(|(decay, averaged)| {
             let pairs = network.variables().zip(averaged.variables());
             Average::new(decay, pairs.map(|(from, to)| (from.clone(), to.clone())).collect())
         });
-        let parameters = network.parameters().to_vec();
+        let parameters = [network.parameters(), &beside].concat();
         Ok(Self {
             spec,
             sums: vec![None; parameters.len()],

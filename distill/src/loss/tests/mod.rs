@@ -1,8 +1,11 @@
 //! Losses against hand-computed numbers and central differences.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use std::collections::BTreeMap;
+
 use candle_core::{DType, Device, Tensor};
 
+mod features;
 mod pytorch;
 
 use super::*;

@@ -1,0 +1,62 @@
+//! The networks of a recipe before they are trained: the nodes that losses of inner values name.
+
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::Result;
+use hipflask_distill::interpreter::{Feature, Nodes};
+use hipflask_runtime::Shape;
+use serde::Serialize;
+
+use crate::args::{Common, RunArgs};
+use crate::commands::print_json;
+use crate::progress::Progress;
+use crate::stages::run::Run;
+use crate::stages::{student, teacher};
+
+/// Both networks of a recipe.
+#[derive(Serialize)]
+struct Document {
+    /// `None` where the recipe has none.
+    student: Option<Inside>,
+    /// `None` where the recipe has none, or its file shows its logits only.
+    teacher: Option<Inside>,
+}
+
+#[derive(Serialize)]
+struct Inside {
+    network: String,
+    nodes: Vec<Feature>,
+}
+
+impl Inside {
+    fn new(nodes: &Nodes) -> Self {
+        Self { network: nodes.network().into(), nodes: nodes.features().to_vec() }
+    }
+}
+
+/// Writes the nodes of the student and the teacher that the recipe at `path` declares.
+pub(super) fn write(path: &Path, common: &Common, out: &mut dyn Write) -> Result<()> {
+    let args =
+        RunArgs { out: None, resume: false, seed: None, device: "cpu".into(), set: Vec::new() };
+    let run = Run::new(Some(path), &args, Progress::new(common))?;
+    let data = run.data(None)?;
+    let student = match run.recipe.require_student() {
+        Ok(()) => Some(Inside::new(&Nodes::new(&student::initial(&run, &data)?))),
+        Err(_) => None,
+    };
+    let teacher = teacher::nodes(&run, &data)?.map(|nodes| Inside::new(&nodes));
+    let document = Document { student, teacher };
+    if common.json {
+        return print_json(out, &document);
+    }
+    for (role, network) in [("student", &document.student), ("teacher", &document.teacher)] {
+        let Some(Inside { network, nodes }) = network else { continue };
+        writeln!(out, "{role}: network {network}")?;
+        let width = nodes.iter().map(|node| node.name.chars().count()).max().unwrap_or(0);
+        for Feature { name, op, shape } in nodes {
+            writeln!(out, "  {name:<width$}  {op:<18}{}", Shape::from(&shape[..]))?;
+        }
+    }
+    Ok(())
+}
