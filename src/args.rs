@@ -250,9 +250,10 @@ pub struct ValidateArgs {
 Examples:
   hipflask inspect student-int8.safetensors
   hipflask inspect student-f32.safetensors student-int8.safetensors
-  hipflask inspect student-int8.safetensors --dot | dot -Tsvg > student.svg")]
+  hipflask inspect student-int8.safetensors --dot | dot -Tsvg > student.svg
+  hipflask inspect recipe.toml")]
 pub struct InspectArgs {
-    /// The model
+    /// The model; of a recipe, the nodes of student and teacher
     pub model: PathBuf,
     /// Another model to show beside it, layers matched by name
     pub other: Option<PathBuf>,

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use hipflask_distill::loss::WeightedSum;
+use hipflask_distill::loss::{LossSpec, WeightedSum};
 use hipflask_distill::trainer::TrainSpec;
 
 use super::Recipe;
@@ -46,11 +46,29 @@ pub(super) fn check(recipe: &Recipe) -> Checked {
     fraction("teacher.expect_accuracy", teacher.expect_accuracy)?;
     teacher.check_ensemble()?;
 
-    WeightedSum::new(&distill.loss)
+    let objective = WeightedSum::new(&distill.loss)
         .map_err(|error| Problem::at("distill.loss", format!("distill.loss: {error}")))?;
 
     super::teachers::check_chain(recipe, held_out)?;
 
+    if let Some(name) = objective.needs_features() {
+        let kept =
+            [("cache_views", distill.cache_views.is_some()), ("cache", distill.cache.is_some())];
+        if let Some((key, _)) = kept.iter().find(|(_, set)| *set) {
+            let path = format!("distill.{key}");
+            let message = format!(
+                "{path} keeps the teacher's logits, and {name} compares inner values, which are not \
+                 kept: leave {key} out; the teacher is then asked for every batch"
+            );
+            return Err(Problem::at(&path, message));
+        }
+    }
+    let contrasts = distill.loss.iter().any(|loss| matches!(loss, LossSpec::Crd { .. }));
+    if distill.mix.is_some() && contrasts {
+        let message = "distill.mix: crd remembers single samples and cannot be trained on mixtures: \
+                       leave crd or mix out";
+        return Err(Problem::at("distill.mix", message));
+    }
     if let Some(views) = distill.cache_views {
         within("distill.cache_views", views, 1..=100_000)?;
     } else if distill.cache.is_some() && !recipe.data.augment.is_empty() {

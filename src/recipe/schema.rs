@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use hipflask_distill::data::DataSpec;
+use hipflask_distill::data::{DataSpec, Mix};
 use hipflask_distill::loss::{LossSpec, TemperatureSchedule};
 use hipflask_distill::network::{NetworkSpec, SizeBudget};
 use hipflask_distill::nn::Precision;

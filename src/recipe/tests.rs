@@ -38,7 +38,7 @@ fn an_unknown_key_is_named_with_its_line_table_and_nearest_key() {
         error_of(text, &[]),
         "recipe.toml, line 4: unknown key \"epoch\" in [distill]: did you mean \"epochs\"? (valid: \
          loss, generations, cache_views, cache, cache_precision, view_seed, control, epochs, minutes, batch_size, accumulate, optimizer, schedule, clip_norm, \
-         ema, early_stopping, keep, precision)"
+         ema, early_stopping, keep, precision, mix)"
     );
     let text = "\n[distil]\nepochs = 5\n";
     assert_eq!(
@@ -75,12 +75,14 @@ fn keys_of_optimizers_and_losses_are_found_in_their_lines() {
 fn every_kind_of_loss_loads_with_its_defaults_and_survives_explain() {
     let text = "[distill]\nloss = [\n  { kind = \"kd\", temperature = { from = 8, to = 1.0, kind = \
                 \"cosine\" } },\n  { kind = \"logit-standardisation\" }, { kind = \"dkd\" }, { kind = \
-                \"dist\" },\n  { kind = \"mse\" }, { kind = \"l1\" }, { kind = \"cross-entropy\" },\n]\n";
+                \"dist\" },\n  { kind = \"mse\" }, { kind = \"l1\" }, { kind = \"cross-entropy\" },\n  { kind = \
+                \"hint\", student = \"relu1\", teacher = \"layer1.0.relu2\" }, { kind = \"crd\" },\n  { kind = \
+                \"attention-transfer\" }, { kind = \"rkd\" }, { kind = \"similarity\" },\n]\n";
     let recipe = loaded(text, &[]);
-    assert_eq!(recipe.distill.loss.len(), 7);
+    assert_eq!(recipe.distill.loss.len(), 12);
     let explained = recipe.to_toml().unwrap();
     assert_eq!(loaded(&explained, &[]), recipe, "{explained}");
-    for line in ["from = 8.0", "weight = 9.0", "beta = 8.0", "gamma = 1.0"] {
+    for line in ["from = 8.0", "weight = 9.0", "beta = 8.0", "gamma = 1.0", "negatives = 16384"] {
         assert!(explained.contains(line), "{explained} has no {line}");
     }
     let text = "[distill]\nloss = [{ kind = \"kd\", temperature = { form = 8, to = 1 } }]\n";

@@ -41,6 +41,9 @@ macro_rules! training_table {
             pub keep: Keep,
             /// Of products on a GPU.
             pub precision: Precision,
+            /// How samples are mixed with one another; not at all without it.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub mix: Option<Mix>,
         }
 
         impl Default for $table {
@@ -59,6 +62,7 @@ macro_rules! training_table {
                     early_stopping: training.early_stopping,
                     keep: training.keep,
                     precision: training.precision,
+                    mix: training.mix,
                 }
             }
         }
@@ -78,6 +82,7 @@ macro_rules! training_table {
                     early_stopping: self.early_stopping,
                     keep: self.keep,
                     precision: self.precision,
+                    mix: self.mix,
                     loss,
                     views: None,
                 }

@@ -4,6 +4,8 @@
 use anyhow::{Context, Result};
 use hipflask_distill::data::DataSet;
 use hipflask_distill::evaluate::{score, teacher_logits};
+use hipflask_distill::interpreter::Nodes;
+use hipflask_distill::loss::{LossSpec, Surroundings, Wanted, WeightedSum};
 use hipflask_distill::trainer::TrainSpec;
 use hipflask_runtime::graph::Graph;
 
@@ -52,9 +54,34 @@ fn links(run: &Run, data: &DataSet) -> Result<Vec<Link>> {
 const ASSISTANT_SEED: u64 = 0xa551_5700;
 const GENERATION_SEED: u64 = 0x0b0a_a600;
 
-/// Fails where one of the chain cannot be built, before anything is trained.
-pub fn check(run: &Run, data: &DataSet) -> Result<()> {
-    links(run, data).map(|_| ())
+/// Fails where one of the chain above `student` cannot be built, or a loss of it or of the student
+/// names a node that is not there, before anything is trained.
+pub fn check(run: &Run, data: &DataSet, student: &Graph) -> Result<()> {
+    let links = links(run, data)?;
+    let lessons = links.iter().map(|link| (link.role.as_str(), &link.spec.loss, &link.graph));
+    let lessons = lessons.chain([("student", &run.recipe.distill.loss, student)]);
+    let needs = |loss: &[LossSpec]| Ok(WeightedSum::new(loss)?.needs_features().is_some());
+    if !lessons.clone().map(|(_, loss, _)| needs(loss)).collect::<Result<Vec<_>>>()?.contains(&true)
+    {
+        return Ok(());
+    }
+    let mut teacher = teacher::nodes(run, data)?;
+    for (role, loss, graph) in lessons {
+        let nodes = Nodes::new(graph);
+        if let Some(teacher) = &teacher {
+            let bound = WeightedSum::new(loss)?.bind(&mut Surroundings {
+                student: Wanted::new(&nodes),
+                teacher: Wanted::new(teacher),
+                samples: 1,
+                labels: None,
+                seed: 0,
+                device: &run.device,
+            });
+            bound.with_context(|| format!("loss of the {role}"))?;
+        }
+        teacher = Some(nodes);
+    }
+    Ok(())
 }
 
 /// Trains the chain below `first`, each to a file of its own; the last one teaches the student.

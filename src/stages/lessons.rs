@@ -51,7 +51,11 @@ impl<'a> Lessons<'a> {
         let same_data = recipe.data == shared.data;
         let same_teacher = same_data && recipe.teacher.alone() == shared.teacher.alone();
         let data = if same_data { None } else { Some(own.data(None)?) };
-        student::check(own, data.as_ref().unwrap_or(&self.data))?;
+        let mut checked = own.clone();
+        if let Some(file) = self.file {
+            checked.recipe.teacher.file = Some(std::path::absolute(file)?);
+        }
+        student::check(&checked, data.as_ref().unwrap_or(&self.data))?;
         let needs_teacher = recipe.needs_teacher();
         let own_teacher = match (needs_teacher, same_teacher) {
             (false, _) => None,

@@ -27,8 +27,8 @@ fn network(run: &Run, data: &DataSet) -> Result<(NetworkSpec, Option<Fit>)> {
     Ok((fit.spec.clone(), Some(fit)))
 }
 
-/// Fails where the student or its chain cannot be built, before its teacher is trained; says which width a
-/// budget chose.
+/// Fails where the student or its chain cannot be built or a loss names a node that is not there,
+/// before a teacher is trained; says which width a budget chose.
 pub fn check(run: &Run, data: &DataSet) -> Result<()> {
     if let (spec, Some(fit)) = network(run, data)? {
         let size = match fit.bytes {
@@ -38,8 +38,8 @@ pub fn check(run: &Run, data: &DataSet) -> Result<()> {
         let (name, parameters) = (spec.describe(), fit.parameters);
         run.progress.line(&format!("student: {name} ({parameters} parameters{size})"));
     }
-    initial(run, data, run.recipe.seed)?;
-    chain::check(run, data)
+    let student = initial(run, data, run.recipe.seed)?;
+    chain::check(run, data, &student)
 }
 
 /// The student before training, its weights drawn under `seed`.

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use hipflask_distill::data::DataSet;
 use hipflask_distill::device::Device;
 use hipflask_distill::evaluate::Logits;
+use hipflask_distill::interpreter::Nodes;
 use hipflask_distill::loss::LossSpec;
 use hipflask_distill::network::NetworkSpec;
 use hipflask_distill::teacher::{
@@ -87,6 +88,21 @@ pub fn open(
     let declared = declared.as_ref();
     let wanted = Wanted { shape: &shape, classes: data.classes, declared, wishes, device };
     Ok(teacher::open(path, &wanted)?)
+}
+
+/// What is inside the recipe's teacher, trained or not; `None` where its file shows its logits only,
+/// or the recipe declares no network.
+pub fn nodes(run: &Run, data: &DataSet) -> Result<Option<Nodes>> {
+    let table = &run.recipe.teacher;
+    if let Some(file) = &table.file {
+        let path = run.locate("teacher.file", file)?;
+        let (table, place) = (&table.of_file(file), "[teacher]");
+        let teacher = open(&path, &Source { table, place }, data, &run.device)?;
+        return Ok(teacher.nodes().cloned());
+    }
+    let (spec, shape) = (table.network_spec(), data.shape()?);
+    let declared = declared(&spec, "[teacher]", &shape, data.classes, run.recipe.seed)?;
+    Ok(declared.map(|graph| Nodes::new(&graph)))
 }
 
 /// The recipe's teacher, scored on the student's test samples and found good enough.

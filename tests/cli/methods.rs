@@ -101,8 +101,12 @@ fn nodes_and_teachers_that_do_not_fit_are_refused_before_anything_is_trained() {
         assert!(!workdir.path("out/teacher.safetensors").exists());
         error
     };
-    let error = refused(r#"distill.loss=[{ kind = "hint", student = "relu1", teacher = "rleu1" }]"#);
-    assert!(error.contains("distill.loss") && error.contains(r#"did you mean "relu1"?"#), "{error}");
+    let error =
+        refused(r#"distill.loss=[{ kind = "hint", student = "relu1", teacher = "rleu1" }]"#);
+    assert!(
+        error.contains("loss of the student") && error.contains(r#"did you mean "relu1"?"#),
+        "{error}"
+    );
     let error = refused(r#"distill.loss=[{ kind = "hint", student = "relu1" }]"#);
     assert!(error.contains("a hint needs two images"), "{error}");
     let error = refused("distill.cache_views=4");
@@ -110,4 +114,26 @@ fn nodes_and_teachers_that_do_not_fit_are_refused_before_anything_is_trained() {
     workdir.ok(&["ship", "inner.toml", "--out", "other", "-q", "--set", "distill.epochs=1"]);
     let error = refused("teacher.file=other/student-int8.safetensors");
     assert!(error.contains("shows its logits only"), "{error}");
+}
+
+#[test]
+fn teacher_student_and_control_learn_from_mixtures() {
+    let workdir = workdir();
+    let sets = [
+        r#"teacher.mix={ kind = "mixup" }"#,
+        r#"distill.mix={ kind = "cutmix", probability = 0.5 }"#,
+        r#"distill.loss=[{ kind = "hint", student = "relu1", teacher = "relu1", weight = 0.5 }, { kind = "dkd" }, { kind = "cross-entropy" }]"#,
+    ];
+    let mut args = vec!["ship", "inner.toml", "--out", "out"];
+    args.extend(sets.iter().flat_map(|set| ["--set", set]));
+    let explained = workdir.ok(&[&args[..], &["--explain"]].concat());
+    assert!(explained.contains("[distill.mix]\nkind = \"cutmix\"\nalpha = 1.0\n"), "{explained}");
+    let report = workdir.json(&args);
+    assert!(number(&report, "students.int8.accuracy") > 0.85, "{report}");
+    assert!(number(&report, "control.accuracy") > 0.8, "{report}");
+    let refused = |set: &str| workdir.refused(&["ship", "inner.toml", "--set", set]);
+    let error = refused(r#"distill.mix={ kind = "mixup", alpha = 9 }"#);
+    assert!(error.contains("distill.mix: alpha is 9"), "{error}");
+    let error = refused(r#"distill.mix={ kind = "mixup" }"#);
+    assert!(error.contains("leave crd or mix out"), "{error}");
 }

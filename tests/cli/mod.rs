@@ -8,6 +8,7 @@ mod chain;
 mod errors;
 mod help;
 mod inspect;
+mod methods;
 mod onnx;
 mod predict;
 mod quantize;

@@ -2,7 +2,7 @@
 
 use hipflask_runtime::input::Preprocess;
 
-use super::{Augment, Conversion, Samples, Split};
+use super::{Augment, Blend, Conversion, Mix, Samples, Split};
 use crate::Result;
 use crate::random::{self, Stream};
 
@@ -11,7 +11,7 @@ use crate::random::{self, Stream};
 pub struct Batch {
     /// `[n, …]`: the number of samples, then the network's input.
     pub shape: Vec<usize>,
-    /// The samples as the data set's preprocessing makes them.
+    /// The samples as the data set's preprocessing makes them, mixed.
     pub values: Vec<f32>,
     /// The same samples raw and augmented, for a network with another preprocessing.
     pub raw: Samples,
@@ -19,13 +19,27 @@ pub struct Batch {
     pub labels: Option<Vec<u32>>,
     /// Where the samples stand in their split.
     pub indices: Vec<usize>,
+    /// What they are mixed with, if they are.
+    pub mixed: Option<Mixed>,
+}
+
+/// The second samples of a batch of mixtures.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mixed {
+    /// Raw and augmented.
+    pub raw: Samples,
+    /// Their classes, when the split has labels.
+    pub labels: Option<Vec<u32>>,
+    /// How much of which sample is in which mixture.
+    pub blends: Vec<Blend>,
 }
 
 impl Batch {
-    /// The same samples as `preprocess` makes them: shape `[n, …]` and values.
+    /// The same samples as `preprocess` makes them, mixed in the same way: shape `[n, …]` and values.
     pub fn preprocessed(&self, preprocess: &Preprocess) -> Result<(Vec<usize>, Vec<f32>)> {
         let conversion = Conversion::new(&self.raw, preprocess)?;
-        Ok((batch_shape(&self.raw, &conversion), conversion.all(&self.raw)))
+        let values = inputs(&self.raw, self.mixed.as_ref(), &conversion);
+        Ok((batch_shape(&self.raw, &conversion), values))
     }
 
     /// Its first `count` samples, which must be there.
@@ -39,8 +53,26 @@ impl Batch {
             raw: self.raw.select(&(0..count).collect::<Vec<_>>()),
             labels: self.labels.as_ref().map(|labels| labels[..count].to_vec()),
             indices: self.indices[..count].to_vec(),
+            mixed: self.mixed.as_ref().map(|mixed| Mixed {
+                raw: mixed.raw.select(&(0..count).collect::<Vec<_>>()),
+                labels: mixed.labels.as_ref().map(|labels| labels[..count].to_vec()),
+                blends: mixed.blends[..count].to_vec(),
+            }),
         }
     }
+}
+
+/// What `conversion` makes of the samples `raw`, mixed with others where there are some.
+fn inputs(raw: &Samples, mixed: Option<&Mixed>, conversion: &Conversion) -> Vec<f32> {
+    let mut values = conversion.all(raw);
+    let Some(mixed) = mixed else { return values };
+    let size = conversion.shape().iter().product::<usize>().max(1);
+    let others = conversion.all(&mixed.raw);
+    let pairs = values.chunks_exact_mut(size).zip(others.chunks_exact(size));
+    for ((own, other), blend) in pairs.zip(&mixed.blends) {
+        blend.apply(own, other, conversion.shape());
+    }
+    values
 }
 
 fn batch_shape(samples: &Samples, conversion: &Conversion) -> Vec<usize> {
@@ -59,6 +91,7 @@ pub struct Batches<'a> {
     batch_size: usize,
     order: Vec<usize>,
     augment: &'a [Augment],
+    mix: Option<Mix>,
     seed: u64,
     epoch: u64,
     next: usize,
@@ -74,6 +107,7 @@ impl<'a> Batches<'a> {
             batch_size: batch_size.max(1),
             order: (0..split.len()).collect(),
             augment: &[],
+            mix: None,
             seed: 0,
             epoch: 0,
             next: 0,
@@ -100,6 +134,14 @@ impl<'a> Batches<'a> {
         self
     }
 
+    /// Mixes each sample with another of the split, augmented as in its own turn; with which and how
+    /// much depends on the seed and epoch of [`augmented`](Self::augmented) and its index alone.
+    #[must_use]
+    pub fn mixed(mut self, mix: Option<Mix>) -> Self {
+        self.mix = mix;
+        self
+    }
+
     /// Leaves out the first `batches`, as when a run is resumed within an epoch.
     #[must_use]
     pub fn starting_at(mut self, batches: usize) -> Self {
@@ -108,16 +150,39 @@ impl<'a> Batches<'a> {
     }
 
     fn batch(&self, indices: Vec<usize>) -> Batch {
-        let mut raw = self.split.samples.select(&indices);
-        self.augment(&mut raw, &indices);
-        let of = |labels: &Vec<u32>| indices.iter().map(|&i| labels[i]).collect();
+        let raw = self.raw(&indices);
+        let mixed = self.mix.map(|mix| self.partners(mix, &indices));
         Batch {
             shape: batch_shape(&raw, &self.conversion),
-            values: self.conversion.all(&raw),
+            values: inputs(&raw, mixed.as_ref(), &self.conversion),
             raw,
-            labels: self.split.labels.as_ref().map(of),
+            labels: self.labels(&indices),
             indices,
+            mixed,
         }
+    }
+
+    /// The samples `indices`, augmented.
+    fn raw(&self, indices: &[usize]) -> Samples {
+        let mut raw = self.split.samples.select(indices);
+        self.augment(&mut raw, indices);
+        raw
+    }
+
+    fn labels(&self, indices: &[usize]) -> Option<Vec<u32>> {
+        let labels = self.split.labels.as_ref()?;
+        Some(indices.iter().map(|&i| labels[i]).collect())
+    }
+
+    /// What the samples `indices` are mixed with.
+    fn partners(&self, mix: Mix, indices: &[usize]) -> Mixed {
+        let draw = |&index: &usize| {
+            let mut stream = Stream::new(self.seed, "mix", &[self.epoch, index as u64]);
+            mix.draw(self.conversion.shape(), self.split.len(), &mut stream)
+        };
+        let blends: Vec<Blend> = indices.iter().map(draw).collect();
+        let partners: Vec<usize> = blends.iter().map(|blend| blend.partner).collect();
+        Mixed { raw: self.raw(&partners), labels: self.labels(&partners), blends }
     }
 
     /// Changes the samples `raw`, which stand at `indices` in the split.

@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn mixup_is_the_weighted_mean_and_probability_leaves_samples_alone() {
         let blend = Blend { partner: 0, share: 0.75, area: None };
-        let mut own = [1.0, -2.0];
+        let mut own = vec![1.0, -2.0];
         blend.apply(&mut own, &[5.0, 2.0], &[2]);
         assert_eq!(own, [2.0, -1.0]);
         let rare = of(r#"{"kind": "mixup", "alpha": 1, "probability": 0.25}"#);

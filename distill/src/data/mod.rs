@@ -8,6 +8,7 @@ mod conversion_tests;
 mod digits;
 mod idx;
 mod load;
+mod mix;
 mod prefetch;
 mod resize;
 mod rows;
@@ -19,8 +20,9 @@ mod tests;
 use hipflask_runtime::input::Preprocess;
 
 pub use augment::Augment;
-pub use batch::{Batch, Batches, shuffled};
+pub use batch::{Batch, Batches, Mixed, shuffled};
 pub use conversion::Conversion;
+pub use mix::{Blend, Mix};
 pub(crate) use prefetch::prefetched;
 pub use rows::{Fields, Rows, RowsColumn};
 pub use samples::{Samples, describe_shape};

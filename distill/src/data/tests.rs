@@ -289,6 +289,55 @@ fn starting_later_gives_the_batches_that_are_left() {
 }
 
 #[test]
+fn a_mixture_is_two_augmented_samples_whatever_the_batch_and_the_preprocessing() {
+    let spec = DataSpec { augment: vec![Augment::Crop(1)], ..DataSpec::default() };
+    let data = digits(&DataSpec { limit: Some(60), ..spec });
+    let mix = serde_json::from_str(r#"{"kind": "mixup", "alpha": 1}"#).unwrap();
+    let of = |size, mix| -> Vec<Batch> {
+        data.training_batches(5, 1, size).unwrap().mixed(mix).collect()
+    };
+    let rows = |batches: &[Batch]| -> Vec<(usize, Vec<f32>)> {
+        let row = |b: &Batch| {
+            b.indices
+                .iter()
+                .copied()
+                .zip(b.values.chunks(64).map(<[f32]>::to_vec))
+                .collect::<Vec<_>>()
+        };
+        let mut rows: Vec<_> = batches.iter().flat_map(row).collect();
+        rows.sort_by_key(|(index, _)| *index);
+        rows
+    };
+    let (mixtures, alone) = (of(60, Some(mix)), rows(&of(60, None)));
+    let all = rows(&mixtures);
+    assert_eq!(all, rows(&of(7, Some(mix))));
+    let batch = &mixtures[0];
+    let mixed = batch.mixed.as_ref().unwrap();
+    let labels = (batch.labels.as_ref().unwrap(), mixed.labels.as_ref().unwrap());
+    for (i, (&index, blend)) in batch.indices.iter().zip(&mixed.blends).enumerate() {
+        let pairs = alone[index].1.iter().zip(&alone[blend.partner].1);
+        let expected: Vec<f32> =
+            pairs.map(|(x, y)| blend.share * x + (1.0 - blend.share) * y).collect();
+        assert_eq!(all[index].1, expected);
+        let all = data.train.labels.as_ref().unwrap();
+        assert_eq!((labels.0[i], labels.1[i]), (all[index], all[blend.partner]));
+    }
+    // Standardisation is linear: with twice the deviation a mixture is half as far from the mean.
+    let Preprocess::Image(rule) = &data.preprocess else { unreachable!("images") };
+    let double = Preprocess::Image(hipflask_runtime::input::ImagePreprocess {
+        mean: vec![0.0],
+        std: vec![rule.std[0] * 2.0],
+        range: rule.range,
+    });
+    let (shape, values) = batch.preprocessed(&double).unwrap();
+    assert_eq!(shape, batch.shape);
+    let shift = rule.mean[0] / rule.std[0];
+    for (double, own) in values.iter().zip(&batch.values) {
+        assert!((2.0 * double - (own + shift)).abs() < 1e-5, "{double} {own}");
+    }
+}
+
+#[test]
 fn augmentation_does_not_depend_on_the_batch() {
     let set =
         digits(&DataSpec { augment: vec![Augment::Crop(2), Augment::Flip], ..DataSpec::default() });

@@ -1,6 +1,7 @@
 //! What is inside a network: the outputs of its nodes, by name.
 
 use hipflask_runtime::graph::{Graph, Op};
+use serde::Serialize;
 
 use crate::suggest::nearest;
 use crate::{Error, ErrorKind, Result};
@@ -9,7 +10,7 @@ use crate::{Error, ErrorKind, Result};
 const MOST_NAMES: usize = 60;
 
 /// An inner value of a network: the output of one of its nodes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Feature {
     /// Name of the node.
     pub name: String,
@@ -41,6 +42,11 @@ impl Nodes {
         let embedding = read.and_then(|id| graph.nodes.iter().position(|n| n.output == *id));
         let features = graph.nodes.iter().map(feature).collect();
         Self { network: graph.name.clone(), features, embedding }
+    }
+
+    /// Name of the network.
+    pub fn network(&self) -> &str {
+        &self.network
     }
 
     /// All of them.

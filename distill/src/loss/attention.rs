@@ -55,7 +55,7 @@ impl DistillationLoss for AttentionTransfer {
     }
 
     fn forward(&self, input: &LossInput<'_>) -> Result<Tensor> {
-        let (student, teacher) = bound(&self.parts, self.name())?.same_size(input)?;
+        let (student, teacher) = bound(self.parts.as_ref(), self.name())?.same_size(input)?;
         Ok((attention(&student)? - attention(&teacher)?)?.sqr()?.mean_all()?)
     }
 }

@@ -137,7 +137,7 @@ impl DistillationLoss for Crd {
     }
 
     fn forward(&self, input: &LossInput<'_>) -> Result<Tensor> {
-        let parts = bound(&self.parts, self.name())?;
+        let parts = bound(self.parts.as_ref(), self.name())?;
         let (student, teacher) = parts.nodes.values(input)?;
         let row = |side: &Side, x: &Tensor| unit(&side.embed.forward(&flat(x)?)?);
         let (student, teacher) = (row(&parts.student, &student)?, row(&parts.teacher, &teacher)?);

@@ -29,9 +29,10 @@ impl DistillationLoss for CrossEntropy {
     }
 
     fn forward(&self, input: &LossInput<'_>) -> Result<Tensor> {
-        let labels = input.labels(self.name())?.unsqueeze(1)?;
         let log_probabilities = log_softmax(input.student_logits)?;
-        let hard = log_probabilities.gather(&labels, 1)?.mean_all()?.neg()?;
+        let hard = input.labelled(self.name(), |labels| {
+            Ok(log_probabilities.gather(&labels.unsqueeze(1)?, 1)?.squeeze(1)?.neg()?)
+        })?;
         if self.label_smoothing == 0.0 {
             return Ok(hard);
         }

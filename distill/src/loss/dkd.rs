@@ -47,12 +47,13 @@ impl DistillationLoss for Dkd {
 
     fn forward(&self, input: &LossInput<'_>) -> Result<Tensor> {
         let t = self.temperature.at(input.moment);
-        let labels = input.labels(self.name())?;
-        let teacher = split(&(input.teacher(self.name())? / t)?, labels)?;
-        let student = split(&(input.student_logits / t)?, labels)?;
-        let target = divergence(&teacher.binary, &student.binary)?.mean_all()?;
-        let others = divergence(&teacher.others, &student.others)?.mean_all()?;
-        let sum = ((target * self.alpha)? + (others * self.beta)?)?;
+        let (teacher, student) = ((input.teacher(self.name())? / t)?, (input.student_logits / t)?);
+        let sum = input.labelled(self.name(), |labels| {
+            let (teacher, student) = (split(&teacher, labels)?, split(&student, labels)?);
+            let target = divergence(&teacher.binary, &student.binary)?;
+            let others = divergence(&teacher.others, &student.others)?;
+            Ok(((target * self.alpha)? + (others * self.beta)?)?)
+        })?;
         Ok((sum * (t * t * self.growth(input.moment)))?)
     }
 }

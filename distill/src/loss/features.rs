@@ -111,8 +111,8 @@ impl Bound {
 }
 
 /// The parts of a term after [`bind`](super::DistillationLoss::bind); an error before.
-pub(super) fn bound<'a, T>(parts: &'a Option<T>, loss: &str) -> Result<&'a T> {
-    parts.as_ref().ok_or_else(|| {
+pub(super) fn bound<'a, T>(parts: Option<&'a T>, loss: &str) -> Result<&'a T> {
+    parts.ok_or_else(|| {
         let message = "compares inner values, but was not told where to find them";
         Error::new(ErrorKind::Config, loss, message)
     })

@@ -69,7 +69,7 @@ impl DistillationLoss for Hint {
     }
 
     fn forward(&self, input: &LossInput<'_>) -> Result<Tensor> {
-        let (nodes, adapter) = bound(&self.parts, self.name())?;
+        let (nodes, adapter) = bound(self.parts.as_ref(), self.name())?;
         let (student, teacher) = nodes.same_size(input)?;
         Ok((adapter.forward(&student)? - teacher)?.sqr()?.mean_all()?)
     }

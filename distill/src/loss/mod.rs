@@ -53,6 +53,8 @@ pub struct LossInput<'a> {
     pub teacher_logits: Option<&'a Tensor>,
     /// Class indices `[n]`, `u32`.
     pub labels: Option<&'a Tensor>,
+    /// What else is in the samples, where they are mixtures.
+    pub others: Option<&'a OtherLabels>,
     /// When in the run.
     pub moment: Moment,
     /// The student's inner values that [`DistillationLoss::bind`] asked for, each `[n, …]`; gradients
@@ -62,6 +64,15 @@ pub struct LossInput<'a> {
     pub teacher_features: &'a [Tensor],
     /// Which of the training samples they are.
     pub indices: &'a [usize],
+}
+
+/// The second classes of mixed samples (mixup, CutMix).
+#[derive(Clone, Debug)]
+pub struct OtherLabels {
+    /// Class indices `[n]`, `u32`.
+    pub labels: Tensor,
+    /// Share `[n]` of the first sample, and so of its class, in `[0, 1]`.
+    pub shares: Tensor,
 }
 
 /// How far a run has come.
@@ -129,6 +140,7 @@ impl<'a> LossInput<'a> {
             student_logits,
             teacher_logits: None,
             labels: None,
+            others: None,
             moment: Moment::default(),
             student_features: &[],
             teacher_features: &[],
@@ -153,12 +165,23 @@ impl<'a> LossInput<'a> {
         Ok(teacher.detach())
     }
 
-    /// The labels, checked against the student's logits.
-    fn labels(&self, loss: &str) -> Result<&Tensor> {
+    /// The mean over the batch of `each`, which gives a number `[n]` a sample for labels; of a
+    /// mixture by its shares for both of its classes.
+    fn labelled(&self, loss: &str, each: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
         let Some(labels) = self.labels else {
             let message = "needs labels, but the data has none";
             return Err(Error::new(ErrorKind::Config, loss, message));
         };
+        let values = each(self.checked(labels, loss)?)?;
+        let Some(OtherLabels { labels, shares }) = self.others else {
+            return Ok(values.mean_all()?);
+        };
+        let others = (each(self.checked(labels, loss)?)? * (1.0 - shares)?)?;
+        Ok(((values * shares)? + others)?.mean_all()?)
+    }
+
+    /// `labels`, checked against the student's logits.
+    fn checked<'b>(&self, labels: &'b Tensor, loss: &str) -> Result<&'b Tensor> {
         let &[n, classes] = self.student_logits.dims() else {
             let message = format!("logits must be [n, c], got {:?}", self.student_logits.dims());
             return Err(Error::new(ErrorKind::Shape, loss, message));

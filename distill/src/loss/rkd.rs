@@ -50,7 +50,7 @@ impl DistillationLoss for Rkd {
     }
 
     fn forward(&self, input: &LossInput<'_>) -> Result<Tensor> {
-        let (student, teacher) = bound(&self.parts, self.name())?.values(input)?;
+        let (student, teacher) = bound(self.parts.as_ref(), self.name())?.values(input)?;
         let (student, teacher) = (flat(&student)?, flat(&teacher)?);
         let term = |factor: f64, relations: fn(&Tensor) -> Result<Tensor>| -> Result<Tensor> {
             Ok((huber(&(relations(&student)? - relations(&teacher)?)?)? * factor)?)

@@ -45,7 +45,7 @@ impl DistillationLoss for Similarity {
     }
 
     fn forward(&self, input: &LossInput<'_>) -> Result<Tensor> {
-        let (student, teacher) = bound(&self.parts, self.name())?.values(input)?;
+        let (student, teacher) = bound(self.parts.as_ref(), self.name())?.values(input)?;
         let difference = (similarities(&teacher)? - similarities(&student)?)?;
         Ok(difference.sqr()?.mean_all()?)
     }

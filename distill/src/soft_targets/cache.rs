@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::view::{Rows, ViewFile};
 use super::{Precision, Views};
-use crate::data::DataSet;
+use crate::data::{DataSet, Mix};
 use crate::fingerprint::Fingerprint;
 use crate::trainer::Monitor;
 use crate::{Error, ErrorKind, Result};
@@ -31,6 +31,9 @@ pub(super) struct Key {
     preprocess: String,
     /// What happens to them before, as JSON.
     augment: String,
+    /// What they are mixed with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mix: Option<Mix>,
     view_seed: u64,
     pub(super) samples: usize,
     pub(super) classes: usize,
@@ -52,11 +55,17 @@ impl Key {
             data: data.fingerprint.clone(),
             preprocess: json(serde_json::to_string(preprocess)),
             augment: json(serde_json::to_string(&data.augment)),
+            mix: None,
             view_seed: views.seed,
             samples: data.train.len(),
             classes,
             precision: views.precision,
         }
+    }
+
+    /// The same for samples that are mixed with one another.
+    pub(super) fn mixed(self, mix: Option<Mix>) -> Self {
+        Self { mix, ..self }
     }
 
     /// A name for the folder: 16 hexadecimal digits.

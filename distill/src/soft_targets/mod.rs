@@ -16,7 +16,7 @@ use candle_core::{Device, Tensor};
 use self::cache::{Cache, Key};
 use self::view::Rows;
 use crate::Result;
-use crate::data::{Batch, Batches, DataSet};
+use crate::data::{Batch, Batches, DataSet, Mix};
 use crate::evaluate::{Logits, teacher_logits};
 use crate::teacher::{Answer, Teacher};
 use crate::trainer::Monitor;
@@ -30,10 +30,17 @@ const MOST_VALUES: usize = 64 << 20;
 /// Samples of one question to the teacher.
 const BATCH: usize = 128;
 
-/// Answers for the batches of one data set.
-pub(crate) struct SoftTargets<'a> {
+/// Who is asked about what.
+#[derive(Clone, Copy)]
+struct Source<'a> {
     teacher: &'a dyn Teacher,
     data: &'a DataSet,
+    mix: Option<Mix>,
+}
+
+/// Answers for the batches of one data set.
+pub(crate) struct SoftTargets<'a> {
+    source: Source<'a>,
     /// Logits of the training samples in their own order, where no augmentation changes them:
     /// asked when the first batch wants them, so never by a resumed run that is at its end.
     fixed: OnceCell<Logits>,
@@ -47,27 +54,28 @@ impl<'a> SoftTargets<'a> {
     pub(crate) fn new(
         teacher: &'a dyn Teacher,
         data: &'a DataSet,
+        mix: Option<Mix>,
         views: Option<&Views>,
         folder: Option<&Path>,
     ) -> Self {
         let cache = folder.zip(views).map(|(folder, views)| {
             let preprocess = teacher.preprocess().unwrap_or(&data.preprocess);
             let key = Key::new(&teacher.fingerprint(), data, preprocess, views, teacher.classes());
+            let key = key.mixed(mix);
             Cache::new(folder, key, teacher.name())
         });
-        Self { teacher, data, fixed: OnceCell::new(), cache, current: None }
+        let source = Source { teacher, data, mix };
+        Self { source, fixed: OnceCell::new(), cache, current: None }
     }
 
     /// Makes ready for the epoch that shows `view`: asks the teacher for what the cache lacks.
     pub(crate) fn prepare(&mut self, view: View, monitor: &mut dyn Monitor) -> Result<()> {
-        let Self { teacher, data, cache, current, .. } = self;
+        let Self { source, cache, current, .. } = self;
         let Some(cache) = cache else { return Ok(()) };
         if current.as_ref().is_some_and(|(ready, _)| *ready == view) {
             return Ok(());
         }
-        let ask = |range: Range<usize>, monitor: &mut dyn Monitor| {
-            ask(*teacher, data, view, range, monitor)
-        };
+        let ask = |range: Range<usize>, monitor: &mut dyn Monitor| source.ask(view, range, monitor);
         *current = Some((view, cache.view(view.number, ask, monitor)?));
         Ok(())
     }
@@ -84,16 +92,16 @@ impl<'a> SoftTargets<'a> {
         if features.is_empty()
             && let Some(values) = self.known(batch)?
         {
-            let shape = (batch.indices.len(), self.teacher.classes());
+            let shape = (batch.indices.len(), self.source.teacher.classes());
             let logits = Tensor::from_vec(values, shape, device)?;
             return Ok(Answer { logits, features: Vec::new() });
         }
-        let Answer { logits, features } = match self.teacher.preprocess() {
-            Some(own) if *own != self.data.preprocess => {
+        let Answer { logits, features } = match self.source.teacher.preprocess() {
+            Some(own) if *own != self.source.data.preprocess => {
                 let (shape, values) = batch.preprocessed(own)?;
-                self.teacher.answer(&Tensor::from_vec(values, shape, device)?, features)?
+                self.source.teacher.answer(&Tensor::from_vec(values, shape, device)?, features)?
             }
-            _ => self.teacher.answer(images, features)?,
+            _ => self.source.teacher.answer(images, features)?,
         };
         let here = |x: Tensor| x.detach().to_device(device);
         let features = features.into_iter().map(here).collect::<Result<_, _>>()?;
@@ -114,38 +122,37 @@ impl<'a> SoftTargets<'a> {
     ///
     /// The batches of that pass depend on the data alone, so a resumed run gets the same bits.
     fn fixed(&self) -> Result<Option<&Logits>> {
-        let Self { teacher, data, fixed, .. } = self;
+        let Self { source, fixed, .. } = self;
+        let Source { teacher, data, .. } = *source;
         let fits = data.train.len().saturating_mul(teacher.classes()) <= MOST_VALUES;
-        if !data.augment.is_empty() || !fits {
+        if !data.augment.is_empty() || source.mix.is_some() || !fits {
             return Ok(None);
         }
         if let Some(logits) = fixed.get() {
             return Ok(Some(logits));
         }
-        let logits = teacher_logits(*teacher, data, &data.train)?;
+        let logits = teacher_logits(teacher, data, &data.train)?;
         Ok(Some(fixed.get_or_init(|| logits)))
     }
 }
 
-/// The teacher's logits for the samples `range` as `view` shows them, row by row.
-fn ask(
-    teacher: &dyn Teacher,
-    data: &DataSet,
-    view: View,
-    range: Range<usize>,
-    monitor: &mut dyn Monitor,
-) -> Result<Vec<f32>> {
-    let preprocess = teacher.preprocess().unwrap_or(&data.preprocess);
-    let batches = Batches::new(&data.train, preprocess, BATCH)?
-        .in_order(range.clone().collect())
-        .augmented(&data.augment, view.seed, view.number);
-    let mut values = Vec::with_capacity(range.len() * teacher.classes());
-    let mut done = range.start;
-    for batch in batches {
-        let images = Tensor::from_vec(batch.values, &batch.shape[..], &Device::Cpu)?;
-        values.extend(teacher.logits(&images)?.flatten_all()?.to_vec1::<f32>()?);
-        done += batch.indices.len();
-        monitor.asked(view.number as usize + 1, done, data.train.len());
+impl Source<'_> {
+    /// The teacher's logits for the samples `range` as `view` shows them, row by row.
+    fn ask(&self, view: View, range: Range<usize>, monitor: &mut dyn Monitor) -> Result<Vec<f32>> {
+        let Self { teacher, data, mix } = *self;
+        let preprocess = teacher.preprocess().unwrap_or(&data.preprocess);
+        let batches = Batches::new(&data.train, preprocess, BATCH)?
+            .in_order(range.clone().collect())
+            .augmented(&data.augment, view.seed, view.number)
+            .mixed(mix);
+        let mut values = Vec::with_capacity(range.len() * teacher.classes());
+        let mut done = range.start;
+        for batch in batches {
+            let images = Tensor::from_vec(batch.values, &batch.shape[..], &Device::Cpu)?;
+            values.extend(teacher.logits(&images)?.flatten_all()?.to_vec1::<f32>()?);
+            done += batch.indices.len();
+            monitor.asked(view.number as usize + 1, done, data.train.len());
+        }
+        Ok(values)
     }
-    Ok(values)
 }

@@ -77,12 +77,25 @@ fn targets(
     folder: Option<&Path>,
     (seed, epoch): (u64, usize),
 ) -> Vec<Vec<f32>> {
-    let view = View::of(epoch, seed, Some(&views), !data.augment.is_empty());
-    let mut targets = SoftTargets::new(teacher, data, Some(&views), folder);
+    mixed_targets(teacher, data, None, views, folder, (seed, epoch))
+}
+
+/// The same of mixed samples.
+fn mixed_targets(
+    teacher: &Sums,
+    data: &DataSet,
+    mix: Option<Mix>,
+    views: Views,
+    folder: Option<&Path>,
+    (seed, epoch): (u64, usize),
+) -> Vec<Vec<f32>> {
+    let random = !data.augment.is_empty() || mix.is_some();
+    let view = View::of(epoch, seed, Some(&views), random);
+    let mut targets = SoftTargets::new(teacher, data, mix, Some(&views), folder);
     targets.prepare(view, &mut Silent).unwrap();
     let mut by_sample = vec![Vec::new(); data.train.len()];
     let batches = data.training_batches(seed, epoch as u64, 32).unwrap();
-    for batch in batches.augmented(&data.augment, view.seed, view.number) {
+    for batch in batches.augmented(&data.augment, view.seed, view.number).mixed(mix) {
         let images = Tensor::from_slice(&batch.values, &batch.shape[..], &Device::Cpu).unwrap();
         let logits = targets.answer(&batch, &images, &Device::Cpu, &[]).unwrap().logits;
         for (index, row) in batch.indices.iter().zip(logits.to_vec2::<f32>().unwrap()) {
@@ -110,6 +123,30 @@ fn a_teacher_is_asked_once_a_view_whatever_the_seed_and_its_answers_are_replayed
     assert_eq!(teacher.asked.get(), 200);
     targets(&teacher, &data, Views { seed: 6, ..VIEWS }, Some(folder.path()), (3, 1));
     assert_eq!(teacher.asked.get(), 300);
+}
+
+#[test]
+fn answers_to_mixed_samples_are_replayed_too_and_kept_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let mix = |text: &str| Some(serde_json::from_str::<Mix>(text).unwrap());
+    // Also where nothing else changes the images.
+    for data in [digits(&[Augment::Crop(1)]), digits(&[])] {
+        for mix in [mix(r#"{"kind": "mixup", "alpha": 1}"#), mix(r#"{"kind": "cutmix"}"#)] {
+            let of = |teacher: &Sums, folder, run| {
+                mixed_targets(teacher, &data, mix, VIEWS, folder, run)
+            };
+            let live = |epoch| of(&Sums::new(), None, (3, epoch));
+            let teacher = Sums::new();
+            for (run, asked) in [((3, 0), 100), ((3, 1), 200), ((4, 2), 200)] {
+                let replayed = of(&teacher, Some(folder.path()), run);
+                assert_eq!(teacher.asked.get(), asked, "{run:?}");
+                assert_eq!(replayed, live(run.1 % 2), "{run:?}");
+            }
+            assert_ne!(live(0), live(1));
+            assert_ne!(live(0), targets(&Sums::new(), &data, VIEWS, None, (3, 0)));
+        }
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 4);
 }
 
 #[test]
@@ -150,7 +187,7 @@ fn f16_rows_are_the_nearest_halves() {
         assert!((a - b).abs() <= a.abs() / 2048.0, "{a} {b}");
     }
     let huge = Sums { scale: 1e5, ..Sums::new() };
-    let mut targets = SoftTargets::new(&huge, &data, Some(&half), Some(folder.path()));
+    let mut targets = SoftTargets::new(&huge, &data, None, Some(&half), Some(folder.path()));
     let error = targets.prepare(View { seed: 5, number: 0 }, &mut Silent).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Teacher);
     assert!(error.to_string().contains("cache_precision"), "{error}");
@@ -175,7 +212,7 @@ impl<'a> Small<'a> {
     fn fill(&self, teacher: &Sums, notes: &mut Notes) -> Result<Vec<f32>> {
         let view = View { seed: 5, number: 0 };
         let ask = |range: Range<usize>, monitor: &mut dyn Monitor| {
-            ask(teacher, self.data, view, range, monitor)
+            Source { teacher, data: self.data, mix: None }.ask(view, range, monitor)
         };
         let rows = self.cache.view(0, ask, notes)?;
         Ok((0..100).flat_map(|i| rows.row(i)).collect())
@@ -247,7 +284,7 @@ fn a_teacher_that_answers_nan_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let data = digits(&[]);
     let teacher = Sums { scale: f64::NAN, ..Sums::new() };
-    let mut targets = SoftTargets::new(&teacher, &data, Some(&VIEWS), Some(folder.path()));
+    let mut targets = SoftTargets::new(&teacher, &data, None, Some(&VIEWS), Some(folder.path()));
     let error = targets.prepare(View { seed: 0, number: 0 }, &mut Silent).unwrap_err();
     assert!(error.to_string().contains("answers NaN for training sample 0"), "{error}");
 }

@@ -3,8 +3,9 @@
 use candle_core::{Device, Tensor};
 use hipflask_runtime::input::Preprocess;
 
-use super::Teacher;
+use super::{Answer, Teacher};
 use crate::fingerprint::Fingerprint;
+use crate::interpreter::Nodes;
 use crate::{Error, ErrorKind, Result};
 
 /// Hands logits on in the data's order of the classes.
@@ -38,9 +39,17 @@ impl Reordered {
 
 impl Teacher for Reordered {
     fn logits(&self, images: &Tensor) -> Result<Tensor> {
-        let logits = self.inner.logits(images)?;
+        Ok(self.answer(images, &[])?.logits)
+    }
+
+    fn answer(&self, images: &Tensor, features: &[&str]) -> Result<Answer> {
+        let Answer { logits, features } = self.inner.answer(images, features)?;
         let columns = Tensor::new(&self.columns[..], &Device::Cpu)?.to_device(logits.device())?;
-        Ok(logits.contiguous()?.index_select(&columns, 1)?)
+        Ok(Answer { logits: logits.contiguous()?.index_select(&columns, 1)?, features })
+    }
+
+    fn nodes(&self) -> Option<&Nodes> {
+        self.inner.nodes()
     }
 
     fn classes(&self) -> usize {

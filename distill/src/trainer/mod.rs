@@ -114,6 +114,9 @@ fn check(training: &Training<'_>) -> Result<()> {
         );
         return fail(ErrorKind::Shape, message);
     }
+    if let Some(mix) = spec.mix {
+        mix.check_shape(&sample[1..])?;
+    }
     let classes = graph.outputs.first().and_then(|&id| graph.value(id).shape.last().copied());
     if classes != Some(data.classes) {
         let message = format!(

@@ -88,6 +88,7 @@ impl<'a> Run<'a> {
         let batches = data
             .training_batches(seed, epoch as u64, spec.batch_size)?
             .augmented(&data.augment, view.seed, view.number)
+            .mixed(spec.mix)
             .starting_at(self.progress.steps)
             .take(per_epoch - self.progress.steps);
         prefetched(batches, BATCHES_AHEAD, |batches| self.learn(batches, epoch, monitor))?;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::data::Mix;
 use crate::loss::LossSpec;
 use crate::nn::Precision;
 use crate::optim::{OptimizerSpec, ScheduleSpec};
@@ -35,6 +36,9 @@ pub struct TrainSpec {
     pub keep: Keep,
     /// Of products on a GPU.
     pub precision: Precision,
+    /// How samples are mixed with one another; not at all without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mix: Option<Mix>,
     /// The objective, a weighted sum.
     pub loss: Vec<LossSpec>,
     /// The views of the samples that come back epoch after epoch; new ones every epoch without it.
@@ -83,6 +87,7 @@ impl Default for TrainSpec {
             early_stopping: None,
             keep: Keep::default(),
             precision: Precision::default(),
+            mix: None,
             loss: vec![LossSpec::CrossEntropy { weight: 1.0, label_smoothing: 0.0 }],
             views: None,
         }
@@ -135,6 +140,9 @@ impl TrainSpec {
                     format!("min_delta is {min_delta}: it must be a fraction, as 0.001 for 0.1 %");
                 return wrong("early_stopping", message);
             }
+        }
+        if let Some(mix) = &self.mix {
+            mix.check()?;
         }
         if let Some(views) = &self.views {
             views.check()?;

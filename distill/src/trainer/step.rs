@@ -9,7 +9,7 @@ use super::{Monitor, TrainSpec, Training};
 use crate::data::Batch;
 use crate::evaluate::best;
 use crate::interpreter::{Forward, Mode, Network};
-use crate::loss::{LossInput, Moment, Surroundings, Wanted, WeightedSum};
+use crate::loss::{LossInput, LossSpec, Moment, OtherLabels, Surroundings, Wanted, WeightedSum};
 use crate::optim::Position;
 use crate::soft_targets::{SoftTargets, View};
 use crate::teacher::{self, Teacher};
@@ -57,7 +57,7 @@ impl<'a> Stepper<'a> {
                 let (views, folder) = (spec.views.as_ref(), training.files.soft_targets);
                 // Inner values are not kept, and the logits come with them.
                 let folder = folder.filter(|_| objective.needs_features().is_none());
-                Some(SoftTargets::new(teacher, data, views, folder))
+                Some(SoftTargets::new(teacher, data, spec.mix, views, folder))
             }
             None if objective.needs_teacher() => {
                 let message = "the objective needs a teacher, the run has none";
@@ -71,6 +71,11 @@ impl<'a> Stepper<'a> {
             }
             _ => Features::default(),
         };
+        if spec.mix.is_some() && spec.loss.iter().any(|loss| matches!(loss, LossSpec::Crd { .. })) {
+            let message = "crd remembers single samples and cannot be trained on mixtures: leave crd \
+                           or mix out";
+            return Err(Error::new(ErrorKind::Config, role, message));
+        }
         let (samples, size) = (data.train.len(), spec.batch_size);
         // A last batch of one sample has no variance to normalise with: the shuffle gives that
         // sample its turn in another epoch.
@@ -91,7 +96,8 @@ impl<'a> Stepper<'a> {
     /// Makes ready for epoch `epoch`, from 0; returns what it shows of the samples.
     pub(super) fn begin_epoch(&mut self, epoch: usize, monitor: &mut dyn Monitor) -> Result<View> {
         let Training { data, spec, seed, .. } = *self.training;
-        let view = View::of(epoch, seed, spec.views.as_ref(), !data.augment.is_empty());
+        let random = !data.augment.is_empty() || spec.mix.is_some();
+        let view = View::of(epoch, seed, spec.views.as_ref(), random);
         if let Some(targets) = &mut self.targets {
             targets.prepare(view, monitor)?;
         }
@@ -107,8 +113,15 @@ impl<'a> Stepper<'a> {
         let [wanted, asked] =
             [wanted, asked].map(|l| l.iter().map(String::as_str).collect::<Vec<_>>());
         let answer = targets.map(|t| t.answer(batch, &images, device, &asked)).transpose()?;
-        let labels = batch.labels.as_ref();
-        let labels = labels.map(|l| Tensor::from_slice(l, l.len(), device)).transpose()?;
+        let on_device = |l: &Vec<u32>| Tensor::from_slice(l, l.len(), device);
+        let labels = batch.labels.as_ref().map(on_device).transpose()?;
+        let others = batch.mixed.as_ref().and_then(|mixed| mixed.labels.as_ref().zip(Some(mixed)));
+        let others = others.map(|(labels, mixed)| {
+            let shares: Vec<f32> = mixed.blends.iter().map(|blend| blend.share).collect();
+            let shares = Tensor::from_vec(shares, labels.len(), device)?;
+            Ok::<_, Error>(OtherLabels { labels: on_device(labels)?, shares })
+        });
+        let others = others.transpose()?;
         let Forward { output: logits, features } =
             self.network.forward_with(&images, Mode::Train, &wanted)?;
         let value = self.objective.forward(&LossInput {
@@ -118,6 +131,7 @@ impl<'a> Stepper<'a> {
             teacher_features: answer.as_ref().map_or(&[], |a| &a.features),
             indices: &batch.indices,
             labels: labels.as_ref(),
+            others: others.as_ref(),
             moment: Moment {
                 epoch: epoch as f64 + step as f64 / self.steps_per_epoch as f64,
                 epochs: spec.epochs as f64,

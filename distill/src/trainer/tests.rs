@@ -382,7 +382,7 @@ fn a_teacher_with_its_own_standardisation_gets_it() {
         teacher.preprocess = preprocess;
         let batch = data.training_batches(1, 0, 50).unwrap().next().unwrap();
         let images = Tensor::from_slice(&batch.values, &batch.shape[..], &Device::Cpu).unwrap();
-        let targets = crate::soft_targets::SoftTargets::new(&teacher, data, None, None);
+        let targets = crate::soft_targets::SoftTargets::new(&teacher, data, None, None, None);
         targets.answer(&batch, &images, &Device::Cpu, &[]).unwrap().logits.to_vec2::<f32>().unwrap()
     };
     let own = Some(data.preprocess.clone());

@@ -1,7 +1,9 @@
-//! `inspect`: layers, sizes and memory of a model, or of two side by side.
+//! `inspect`: layers, sizes and memory of a model, or of two side by side; the nodes of a recipe's
+//! networks.
 
 mod dot;
 mod pair;
+mod recipe;
 mod table;
 
 use std::io::Write;
@@ -71,6 +73,10 @@ impl Layer {
 
 /// Runs the command.
 pub fn run(args: &InspectArgs, common: &Common, out: &mut dyn Write) -> Result<Outcome> {
+    if args.model.extension().is_some_and(|extension| extension == "toml") {
+        recipe::write(&args.model, common, out)?;
+        return Ok(Outcome::Done);
+    }
     let model = open::model(&args.model)?;
     if args.dot {
         write!(out, "{}", dot::graph(&model))?;

@@ -37,12 +37,18 @@ impl Inside {
 
 /// Writes the nodes of the student and the teacher that the recipe at `path` declares.
 pub(super) fn write(path: &Path, common: &Common, out: &mut dyn Write) -> Result<()> {
-    let args =
-        RunArgs { out: None, resume: false, seed: None, device: "cpu".into(), set: Vec::new() };
+    let args = RunArgs {
+        out: None,
+        resume: false,
+        seed: None,
+        device: "cpu".into(),
+        set: Vec::new(),
+        tensorboard: false,
+    };
     let run = Run::new(Some(path), &args, Progress::new(common))?;
     let data = run.data(None)?;
     let student = match run.recipe.require_student() {
-        Ok(()) => Some(Inside::new(&Nodes::new(&student::initial(&run, &data)?))),
+        Ok(()) => Some(Inside::new(&Nodes::new(&student::initial(&run, &data, run.recipe.seed)?))),
         Err(_) => None,
     };
     let teacher = teacher::nodes(&run, &data)?.map(|nodes| Inside::new(&nodes));

@@ -239,7 +239,8 @@ fn the_defaults_of_inner_losses_are_the_papers() {
         weight: 0.8,
     };
     assert_eq!(of(r#"{"kind": "crd"}"#), crd);
-    let weights = ["hint", "attention-transfer", "similarity"]
-        .map(|kind| of(&format!(r#"{{"kind": "{kind}"}}"#)).weight());
+    let weight = |kind: &&str| of(&format!(r#"{{"kind": "{kind}"}}"#)).weight();
+    let weights: Vec<f64> =
+        ["hint", "attention-transfer", "similarity"].iter().map(weight).collect();
     assert_eq!(weights, [100.0, 1000.0, 3000.0]);
 }

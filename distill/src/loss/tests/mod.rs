@@ -264,3 +264,30 @@ fn equal_logits_have_finite_losses_and_gradients() {
         assert!(values(&gradients.unwrap()[0]).iter().all(|g| g.is_finite()), "{kind}");
     }
 }
+
+#[test]
+fn the_loss_of_a_mixture_is_that_of_both_labels_by_their_shares() {
+    let (student, teacher) = student_and_teacher();
+    let (first, second) = ([1_u32, 0], [0_u32, 0]);
+    let tensor = |labels: &[u32; 2]| Tensor::new(labels, &Device::Cpu).unwrap();
+    let labels = tensor(&first);
+    let others = OtherLabels {
+        labels: tensor(&second),
+        shares: Tensor::new(&[0.75_f32, 0.5], &Device::Cpu).unwrap(),
+    };
+    let mixed = LossInput { others: Some(&others), ..both(&student, &teacher, &labels) };
+    // Softmaxes (9/10, 1/10) and (1/2, 1/2): three quarters of ln 10 and one of ln(10/9), ln 2.
+    let expected = 0.5 * (0.75 * 10.0_f32.ln() + 0.25 * (10.0_f32 / 9.0).ln() + 2.0_f32.ln());
+    assert!((scalar(&CrossEntropy::default(), &mixed) - expected).abs() < 1e-6);
+    let dkd = Dkd { alpha: 1.0, beta: 8.0, temperature: at(2.0), warmup: Some(0.0) };
+    // The first sample has two labels; the loss is a mean over samples.
+    let of = |labels: [u32; 2]| scalar(&dkd, &both(&student, &teacher, &tensor(&labels)));
+    let expected = 0.75 * of([1, 0]) + 0.25 * of([0, 0]);
+    assert!((scalar(&dkd, &mixed) - expected).abs() < 1e-6);
+    assert_gradients("mixed", &[student.clone()], |t| {
+        CrossEntropy { label_smoothing: 0.1 }.forward(&LossInput { student_logits: &t[0], ..mixed })
+    });
+    let wrong = OtherLabels { labels: tensor(&[0, 2]), ..others.clone() };
+    let error = CrossEntropy::default().forward(&LossInput { others: Some(&wrong), ..mixed });
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::Data);
+}

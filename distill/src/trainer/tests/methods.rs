@@ -1,4 +1,4 @@
-//! Losses of inner values in training: the same bits after a break, and who can teach so.
+//! Losses of inner values and mixtures in training: the same bits after a break, and who can teach so.
 
 use super::*;
 use crate::teacher::stub::Fixed;
@@ -76,4 +76,42 @@ fn teachers_that_show_their_logits_only_and_unknown_nodes_are_refused() {
     run.spec.loss = serde_json::from_str(hint).unwrap();
     let error = run.error();
     assert!(error.to_string().contains(r#"did you mean "relu1"?"#), "{error}");
+}
+
+#[test]
+fn mixtures_are_learnt_and_replayed_from_cached_views() {
+    let folder = tempfile::tempdir().unwrap();
+    let (graph, data) = (network(5, 1), digits(&[Augment::Crop(1)], 200));
+    let mix = serde_json::from_str(r#"{"kind": "cutmix"}"#).ok();
+    let loss = [kd(), vec![LABELS]].concat();
+    let views = Some(Views { count: 2, seed: 0, precision: Precision::F32 });
+    let teacher = Mortal::new(usize::MAX);
+    let mut run = plain(&graph, &data, TrainSpec { mix, views, ..spec(4, &loss) });
+    run.teacher = Some(&teacher);
+    let live = run.train().unwrap();
+    run.files.soft_targets = Some(folder.path());
+    // 200 samples are two questions a view.
+    let counted = Mortal::new(4);
+    run.teacher = Some(&counted);
+    let cached = run.train().unwrap();
+    assert_eq!(counted.answers.get(), 0);
+    let differs = |a: &Graph, b: &Graph| {
+        let far = |(x, y): (&f32, &f32)| (x - y).abs() > 1e-3;
+        a.tensors.iter().any(|(name, tensor)| {
+            tensor.f32s().unwrap().iter().zip(b.tensors[name].f32s().unwrap().iter()).any(far)
+        })
+    };
+    // Batches of other sizes round otherwise.
+    assert!(!differs(&live, &cached));
+    // The control sees the same mixtures, an unmixed run others.
+    let control = TrainSpec { mix, ..spec(4, &loss) }.labels_only();
+    assert_eq!(control.mix, mix);
+    let unmixed = plain(&graph, &data, TrainSpec { mix: None, ..control.clone() });
+    let mixed = Run { spec: control, ..unmixed.clone() };
+    assert!(differs(&mixed.train().unwrap(), &unmixed.train().unwrap()));
+    // A memory of samples has no place for mixtures.
+    let crd = TrainSpec { mix, ..spec(1, &inner()) };
+    let mut refused = plain(&graph, &data, crd);
+    refused.teacher = Some(&teacher);
+    assert!(refused.error().to_string().contains("leave crd or mix out"));
 }
