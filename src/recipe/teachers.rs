@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use hipflask_distill::data::Mix;
 use hipflask_distill::loss::{LossSpec, WeightedSum};
 use hipflask_distill::network::NetworkSpec;
+use hipflask_distill::nn::Precision;
 use hipflask_distill::optim::{OptimizerSpec, ScheduleSpec};
 use hipflask_distill::teacher::{Channels, Placement};
 use hipflask_distill::trainer::{EarlyStopping, Keep, TrainSpec};
