@@ -33,7 +33,7 @@ pub fn run(args: &BundleArgs, common: &Common, out: &mut dyn Write) -> Result<Ou
     let golden = match &args.golden {
         Some(path) => std::fs::read(path)
             .with_context(|| format!("{}: the golden samples cannot be read", path.display()))?,
-        None => record(args, &model)?,
+        None => record(args, &model, Progress::new(common))?,
     };
     let binary = bundle::device::find(&args.target, &Progress::new(common))?;
     let folder = args.out.clone().unwrap_or_else(|| {
@@ -57,12 +57,12 @@ pub fn run(args: &BundleArgs, common: &Common, out: &mut dyn Write) -> Result<Ou
 }
 
 /// Golden samples from the test samples of `--data`.
-fn record(args: &BundleArgs, model: &Model) -> Result<Vec<u8>> {
+fn record(args: &BundleArgs, model: &Model, progress: Progress) -> Result<Vec<u8>> {
     if args.samples == Some(0) {
         bail!("--samples 0: golden samples prove nothing without any: give at least 1");
     }
     let recipe = Recipe::load(args.data.data.as_deref(), &args.data.set)?;
-    let data = open_data(&args.data, &recipe)?;
+    let data = open_data(&args.data, &recipe, progress)?;
     let samples = Samples::new(&data.test, model.preprocess().unwrap_or(&data.preprocess))?;
     let scored = match &args.teacher {
         Some(path) => {

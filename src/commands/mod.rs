@@ -17,6 +17,7 @@ use hipflask_distill::data::DataSet;
 use serde::Serialize;
 
 use crate::args::DataArgs;
+use crate::progress::Progress;
 use crate::recipe::Recipe;
 
 /// The one document of `--json`.
@@ -25,7 +26,9 @@ pub fn print_json(out: &mut dyn Write, document: &impl Serialize) -> Result<()> 
 }
 
 /// The samples of `--data`.
-fn open_data(args: &DataArgs, recipe: &Recipe) -> Result<DataSet> {
+fn open_data(args: &DataArgs, recipe: &Recipe, progress: Progress) -> Result<DataSet> {
     let places = Recipe::places(args.data.as_deref());
-    Ok(DataSet::open(&recipe.data, &places, recipe.seed)?)
+    let data = DataSet::open(&recipe.data, &places, recipe.seed)?;
+    progress.left_out(&data.skipped);
+    Ok(data)
 }

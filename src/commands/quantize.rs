@@ -36,7 +36,7 @@ pub fn run(args: &QuantizeArgs, common: &Common, out: &mut dyn Write) -> Result<
         bail!("{name}: it is already converted: quantize starts from the f32 student");
     }
     let recipe = Recipe::load(args.data.data.as_deref(), &args.data.set)?;
-    let data = open_data(&args.data, &recipe)?;
+    let data = open_data(&args.data, &recipe, progress)?;
     let preprocess = student.preprocess.as_ref().unwrap_or(&data.preprocess);
     let samples = Samples::new(&data.train, preprocess)?;
     samples.fits(&student.graph, &name)?;

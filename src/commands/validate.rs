@@ -13,6 +13,7 @@ use crate::args::{Common, ValidateArgs};
 use crate::files::write;
 use crate::open;
 use crate::outcome::Outcome;
+use crate::progress::Progress;
 use crate::recipe::Recipe;
 use crate::report::gates::Limits;
 use crate::report::model::{ModelReport, Students};
@@ -27,7 +28,7 @@ use crate::stages::validate::{self, Measured};
 /// Runs the command.
 pub fn run(args: &ValidateArgs, common: &Common, out: &mut dyn Write) -> Result<Outcome> {
     let recipe = Recipe::load(args.data.data.as_deref(), &args.data.set)?;
-    let mut data = open_data(&args.data, &recipe)?;
+    let mut data = open_data(&args.data, &recipe, Progress::new(common))?;
     if data.test.is_empty() {
         bail!("{}: data.test names no files: there is nothing to measure on", recipe.name);
     }

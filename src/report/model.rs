@@ -46,6 +46,8 @@ pub struct DataReport {
     pub train: usize,
     /// Test samples, on which everything here is measured.
     pub test: usize,
+    /// Damaged files left out of both.
+    pub skipped: usize,
     /// Class names.
     pub classes: Vec<String>,
     /// SHA-256 of the samples.

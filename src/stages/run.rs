@@ -78,7 +78,10 @@ impl Run {
 
     /// The student's data set, or the one that `spec` declares.
     pub fn data(&self, spec: Option<&DataSpec>) -> Result<DataSet> {
-        Ok(DataSet::open(spec.unwrap_or(&self.recipe.data), &self.places, self.recipe.seed)?)
+        let spec = spec.unwrap_or(&self.recipe.data);
+        let data = DataSet::open(spec, &self.places, self.recipe.seed)?;
+        self.progress.left_out(&data.skipped);
+        Ok(data)
     }
 
     /// The file that the recipe names: beside it, then in `$HIPFLASK_DATA`.

@@ -46,6 +46,7 @@ pub fn report(measured: Measured<'_>, limits: &Limits) -> Report {
             name: spec.name(),
             train: data.train.len(),
             test: data.test.len(),
+            skipped: data.skipped.len(),
             classes: data.class_names.clone(),
             fingerprint: data.fingerprint.clone(),
         },

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use hipflask_runtime::input::Preprocess;
 
+use super::part::{self, Part};
 use super::{
-    Conversion, DataFormat, DataSet, DataSpec, Places, Samples, Split, digits, idx, resize,
+    Conversion, DataFormat, DataSet, DataSpec, Places, Samples, Split, cifar, digits, folder, idx,
+    picture, resize,
 };
 use crate::fingerprint::Fingerprint;
 use crate::random::{self, Stream};
@@ -15,15 +17,25 @@ use crate::{Error, ErrorKind, Result};
 const MOST_SIDE: usize = 4096;
 
 pub(super) fn load(spec: &DataSpec, places: &Places, seed: u64) -> Result<DataSet> {
-    let [train, test] = match spec.format {
-        DataFormat::Digits => built_in(spec)?,
-        DataFormat::Idx => files(spec, places)?,
+    let mut parts = [Vec::new(), Vec::new()];
+    for source in spec.sources() {
+        for (parts, part) in parts.iter_mut().zip(read(&source, places)?) {
+            parts.extend(part.map(|part| adjusted(part, spec)).transpose()?);
+        }
+    }
+    if parts.iter().all(Vec::is_empty) {
+        let what = "names no files: give train = [\"…\", …] or test = [\"…\", …]";
+        return Err(wrong("data", what));
+    }
+    let class_names = part::class_names(&spec.labels, &parts)?;
+    let skipped = parts.iter().flatten().flat_map(|part| part.skipped.clone()).collect();
+    let [train, test] = parts.map(|parts| part::merged(parts, &class_names));
+    let (train, test) = (train?, test?);
+    let none = |other: &Option<Split>| other.as_ref().map(Split::none);
+    let (no_train, no_test) = (none(&test), none(&train));
+    let (Some(train), Some(test)) = (train.or(no_train), test.or(no_test)) else {
+        return Err(wrong("data", "holds no samples"));
     };
-    let [train, test] = match spec.resize {
-        None => [train, test],
-        Some(size) => [resized(train, size)?, resized(test, size)?],
-    };
-    let class_names = class_names(spec, &[&train, &test])?;
     let preprocess = Preprocess::Image(spec.image_preprocess());
     let [a, b] = [&train, &test].map(|split| Conversion::new(&split.samples, &preprocess));
     if a?.shape() != b?.shape() {
@@ -41,19 +53,38 @@ pub(super) fn load(spec: &DataSpec, places: &Places, seed: u64) -> Result<DataSe
         class_names,
         preprocess,
         augment: spec.augment.clone(),
+        skipped,
         fingerprint,
     })
 }
 
-fn built_in(spec: &DataSpec) -> Result<[Split; 2]> {
+/// What the files of one source hold: training and test samples.
+fn read(spec: &DataSpec, places: &Places) -> Result<[Option<Part>; 2]> {
+    let cifar =
+        |labels| each(spec, |name| Ok(cifar::open(&spec.locate(name, places)?, labels)?.into()));
+    let [train, test] = match spec.format {
+        DataFormat::Digits => built_in(spec)?,
+        DataFormat::Idx => idx_files(spec, places)?,
+        DataFormat::Cifar => cifar(cifar::Labels::Ten)?,
+        DataFormat::Cifar100 => cifar(cifar::Labels::Fine)?,
+        DataFormat::Cifar100Coarse => cifar(cifar::Labels::Coarse)?,
+        DataFormat::Folder => each(spec, |name| {
+            let (root, inner) = spec.locate_tree(name, places)?;
+            folder::read(&root, &inner, spec)
+        })?,
+    };
+    Ok([train.map(|part| part.without_first(spec.skip)).transpose()?, test])
+}
+
+fn built_in(spec: &DataSpec) -> Result<[Option<Part>; 2]> {
     if spec.root.is_some() || !spec.train.is_empty() || !spec.test.is_empty() {
         let what = "format \"digits\" is built in and takes no root, train or test; for files write format = \"idx\"";
         return Err(wrong("data.format", what));
     }
-    digits::load()
+    Ok(digits::load()?.map(|split| Some(split.into())))
 }
 
-fn files(spec: &DataSpec, places: &Places) -> Result<[Split; 2]> {
+fn idx_files(spec: &DataSpec, places: &Places) -> Result<[Option<Part>; 2]> {
     let read = |key: &str, names: &[PathBuf]| {
         let (images, labels) = match names {
             [] => return Ok(None),
@@ -69,30 +100,56 @@ fn files(spec: &DataSpec, places: &Places) -> Result<[Split; 2]> {
         };
         let images = idx::open(&spec.locate(images, places)?)?;
         let labels = labels.map(|name| idx::open(&spec.locate(name, places)?)).transpose()?;
-        idx::split(images, labels).map(Some)
+        Ok(Some(idx::split(images, labels)?.into()))
     };
-    match (read("data.train", &spec.train)?, read("data.test", &spec.test)?) {
-        (Some(train), Some(test)) => Ok([train, test]),
-        (Some(train), None) => {
-            let test = train.none();
-            Ok([train, test])
-        }
-        (None, Some(test)) => Ok([test.none(), test]),
-        (None, None) => Err(wrong(
-            "data",
-            "names no files: give train = [images, labels] or test = [images, labels]",
-        )),
+    Ok([read("data.train", &spec.train)?, read("data.test", &spec.test)?])
+}
+
+/// The samples of a format each of whose files stands for itself.
+fn each(spec: &DataSpec, read: impl Fn(&PathBuf) -> Result<Part>) -> Result<[Option<Part>; 2]> {
+    let all = |names: &[PathBuf]| {
+        let parts = names.iter().map(&read).collect::<Result<Vec<Part>>>()?;
+        Part::joined(parts)
+    };
+    Ok([all(&spec.train)?, all(&spec.test)?])
+}
+
+/// Images in the channels and the size that the recipe asks for.
+fn adjusted(part: Part, spec: &DataSpec) -> Result<Part> {
+    let split = match spec.channels {
+        None => part.split,
+        Some(channels) => in_channels(part.split, channels)?,
+    };
+    let split = match spec.resize {
+        None => split,
+        Some(size) => resized(split, size)?,
+    };
+    Ok(Part { split, ..part })
+}
+
+fn in_channels(split: Split, channels: usize) -> Result<Split> {
+    if !matches!(channels, 1 | 3) {
+        return Err(wrong("data.channels", format!("{channels}: images have 1 (grey) or 3")));
     }
+    let Samples::Images { shape: shape @ [c, h, w], pixels } = &split.samples else {
+        let what = format!("is for images, the data are {}", split.samples.describe());
+        return Err(wrong("data.channels", what));
+    };
+    if *c == channels {
+        return Ok(split);
+    }
+    let pixels = picture::with_channels(pixels, *shape, channels).ok_or_else(|| {
+        wrong("data.channels", format!("images of {c} channels cannot be brought to {channels}"))
+    })?;
+    Ok(Split {
+        samples: Samples::Images { shape: [channels, *h, *w], pixels },
+        labels: split.labels,
+    })
 }
 
 fn resized(split: Split, size: [usize; 2]) -> Result<Split> {
     let [h, w] = size;
-    if !(1..=MOST_SIDE).contains(&h) || !(1..=MOST_SIDE).contains(&w) {
-        return Err(wrong(
-            "data.resize",
-            format!("[{h}, {w}]: both sides must be from 1 to {MOST_SIDE}"),
-        ));
-    }
+    check_size(size)?;
     let Samples::Images { shape: shape @ [c, from_h, from_w], pixels } = &split.samples else {
         let what = format!("is for images, the data are {}", split.samples.describe());
         return Err(wrong("data.resize", what));
@@ -104,25 +161,12 @@ fn resized(split: Split, size: [usize; 2]) -> Result<Split> {
     Ok(Split { samples: Samples::Images { shape: [*c, h, w], pixels }, labels: split.labels })
 }
 
-/// Names of all classes: those given, or one for each number up to the largest label.
-fn class_names(spec: &DataSpec, splits: &[&Split]) -> Result<Vec<String>> {
-    let labels = splits.iter().filter_map(|s| s.labels.as_ref()).flatten();
-    let highest = labels.max().copied();
-    match (spec.labels.len(), highest) {
-        (0, None) => Err(wrong(
-            "data.labels",
-            "the files have no labels: name the classes with labels = [\"…\", …]",
-        )),
-        (0, Some(highest)) => Ok((0..=highest).map(|class| class.to_string()).collect()),
-        (names, Some(highest)) if highest as usize >= names => {
-            let what = format!(
-                "{names} names, but the files have class {highest}: name {} classes",
-                highest + 1
-            );
-            Err(wrong("data.labels", what))
-        }
-        _ => Ok(spec.labels.clone()),
+/// Fails unless images can be scaled to `size`.
+pub(super) fn check_size([h, w]: [usize; 2]) -> Result<()> {
+    if (1..=MOST_SIDE).contains(&h) && (1..=MOST_SIDE).contains(&w) {
+        return Ok(());
     }
+    Err(wrong("data.resize", format!("[{h}, {w}]: both sides must be from 1 to {MOST_SIDE}")))
 }
 
 /// Sets `validation` random samples apart and keeps at most `limit` of the rest, each in file order.

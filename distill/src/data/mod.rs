@@ -2,14 +2,21 @@
 
 mod augment;
 mod batch;
+mod cifar;
 mod conversion;
 #[cfg(test)]
 mod conversion_tests;
 mod digits;
+mod files;
+mod folder;
+#[cfg(test)]
+mod folder_tests;
 mod idx;
 mod load;
 mod mix;
 mod prefetch;
+mod part;
+mod picture;
 mod resize;
 mod rows;
 mod samples;
@@ -26,7 +33,7 @@ pub use mix::{Blend, Mix};
 pub(crate) use prefetch::prefetched;
 pub use rows::{Fields, Rows, RowsColumn};
 pub use samples::{Samples, describe_shape};
-pub use spec::{DataFormat, DataSpec, Places};
+pub use spec::{DataFormat, DataSpec, OnError, Places, SourceSpec};
 
 use crate::Result;
 
@@ -85,6 +92,8 @@ pub struct DataSet {
     pub preprocess: Preprocess,
     /// Random changes to training images.
     pub augment: Vec<Augment>,
+    /// Damaged files that were left out by `on_error = "skip"`, and what is wrong with each.
+    pub skipped: Vec<String>,
     /// SHA-256 of shapes, samples and labels of all three splits: the same for the same samples.
     pub fingerprint: String,
 }

@@ -63,6 +63,24 @@ impl Samples {
         }
     }
 
+    /// Adds `more` at the end; gives it back where it is of another kind or size.
+    pub(super) fn append(&mut self, more: Self) -> Result<(), Self> {
+        match (self, more) {
+            (Self::Images { shape, pixels }, Self::Images { shape: other, pixels: more })
+                if *shape == other =>
+            {
+                pixels.extend(more);
+            }
+            (Self::Values { shape, values }, Self::Values { shape: other, values: more })
+                if *shape == other =>
+            {
+                values.extend(more);
+            }
+            (_, more) => return Err(more),
+        }
+        Ok(())
+    }
+
     /// The bytes `[c, h, w]` of image `index`; `None` where there is none or samples are no images.
     pub fn image(&self, index: usize) -> Option<&[u8]> {
         let Self::Images { shape, pixels } = self else { return None };

@@ -17,12 +17,25 @@ pub struct DataSpec {
     /// Folder of the files, looked for beside the recipe, then in the shared data folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub root: Option<PathBuf>,
-    /// Training images, then their labels; without labels the samples are unlabelled.
+    /// Files of the training samples: for IDX the images and then, where there are any, the labels;
+    /// for all other formats any number of files.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub train: Vec<PathBuf>,
-    /// Test images, then their labels.
+    /// Files of the test samples, as `train`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub test: Vec<PathBuf>,
+    /// Training samples left out at the beginning of `train`.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub skip: usize,
+    /// Further sources, whose samples follow.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub more: Vec<SourceSpec>,
+    /// Whether a damaged picture ends the run or is left out.
+    #[serde(skip_serializing_if = "OnError::is_refuse")]
+    pub on_error: OnError,
+    /// Channels to which images are brought when they are read: 1 (grey) or 3; theirs without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channels: Option<usize>,
     /// Size `[h, w]` to which images are scaled when they are read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resize: Option<[usize; 2]>,
@@ -53,6 +66,59 @@ pub enum DataFormat {
     Digits,
     /// IDX files of MNIST and its kin, plain or gzip.
     Idx,
+    /// CIFAR-10's binary files, plain or gzip.
+    Cifar,
+    /// CIFAR-100's binary files with their 100 fine classes.
+    #[serde(rename = "cifar-100")]
+    Cifar100,
+    /// CIFAR-100's binary files with their 20 coarse classes.
+    #[serde(rename = "cifar-100-coarse")]
+    Cifar100Coarse,
+    /// Pictures (JPEG, PNG) in one folder a class, in a folder, a tar or a tar.gz.
+    Folder,
+}
+
+/// One of several sources of samples.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct SourceSpec {
+    /// Kind of files.
+    pub format: DataFormat,
+    /// Folder of the files; that of `[data]` without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root: Option<PathBuf>,
+    /// Files of the training samples.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub train: Vec<PathBuf>,
+    /// Files of the test samples.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub test: Vec<PathBuf>,
+    /// Training samples left out at the beginning of `train`.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub skip: usize,
+}
+
+/// What a damaged sample does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnError {
+    /// It ends the run.
+    #[default]
+    Refuse,
+    /// It is left out, and counted.
+    Skip,
+}
+
+impl OnError {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+    fn is_refuse(&self) -> bool {
+        *self == Self::Refuse
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 impl Default for DataSpec {
@@ -63,6 +129,10 @@ impl Default for DataSpec {
             root: None,
             train: Vec::new(),
             test: Vec::new(),
+            skip: 0,
+            more: Vec::new(),
+            on_error: OnError::default(),
+            channels: None,
             resize: None,
             range,
             mean,
@@ -79,6 +149,17 @@ impl DataSpec {
     /// How the bytes of images become the network's input.
     pub fn image_preprocess(&self) -> ImagePreprocess {
         ImagePreprocess { range: self.range, mean: self.mean.clone(), std: self.std.clone() }
+    }
+
+    /// One table a source: this one without `more`, then each of those.
+    pub(super) fn sources(&self) -> Vec<Self> {
+        let first = Self { more: Vec::new(), ..self.clone() };
+        let further = self.more.iter().map(|source| {
+            let SourceSpec { format, root, train, test, skip } = source.clone();
+            let root = root.or_else(|| first.root.clone());
+            Self { format, root, train, test, skip, ..first.clone() }
+        });
+        std::iter::once(first.clone()).chain(further).collect()
     }
 
     /// A short name of the data set: its folders', or `digits`.
@@ -99,11 +180,34 @@ impl DataSpec {
 
     /// The file `name` of this data set: the first place of `places` that has it.
     pub(super) fn locate(&self, name: &Path, places: &Places) -> Result<PathBuf> {
+        self.first(name, places, |path| path.is_file().then(|| path.into()))
+    }
+
+    /// The folder or archive `name` of this data set as [`DataSpec::locate`] does, and the path within
+    /// the archive where `name` goes on there (`photos.tar.gz/train`).
+    pub(super) fn locate_tree(&self, name: &Path, places: &Places) -> Result<(PathBuf, String)> {
+        self.first(name, places, |path| {
+            if path.exists() {
+                return Some((path.into(), String::new()));
+            }
+            let archive = path.ancestors().skip(1).find(|path| path.is_file())?;
+            let inner: Vec<_> = path.strip_prefix(archive).ok()?.iter().collect();
+            let inner: Vec<_> = inner.iter().map(|part| part.to_string_lossy()).collect();
+            Some((archive.into(), inner.join("/")))
+        })
+    }
+
+    fn first<T>(
+        &self,
+        name: &Path,
+        places: &Places,
+        found: impl Fn(&Path) -> Option<T>,
+    ) -> Result<T> {
         let relative = self.root.as_deref().unwrap_or(Path::new("")).join(name);
         let candidates = [&places.beside, &places.shared].into_iter().flatten();
         let candidates: Vec<PathBuf> = candidates.map(|folder| folder.join(&relative)).collect();
-        if let Some(found) = candidates.iter().find(|path| path.is_file()) {
-            return Ok(found.clone());
+        if let Some(found) = candidates.iter().find_map(|path| found(path)) {
+            return Ok(found);
         }
         let mut tried: Vec<String> = candidates.iter().map(|p| p.display().to_string()).collect();
         tried.dedup();

@@ -239,7 +239,7 @@ fn a_header_that_lies_allocates_nothing() {
 fn recipes_refuse_unknown_formats_augmentations_and_keys() {
     let parse = |text: &str| serde_json::from_str::<DataSpec>(text).map_err(|e| e.to_string());
     let format = parse(r#"{"format": "tfrecord"}"#).unwrap_err();
-    assert!(format.contains("`digits` or `idx`"), "{format}");
+    assert!(format.contains("`digits`, `idx`"), "{format}");
     let augment = parse(r#"{"augment": ["crop:2", "blur"]}"#).unwrap_err();
     assert!(augment.contains("blur") && augment.contains("crop:N"), "{augment}");
     assert!(parse(r#"{"roots": "x"}"#).unwrap_err().contains("roots"));
