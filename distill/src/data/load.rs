@@ -6,11 +6,10 @@ use hipflask_runtime::input::Preprocess;
 
 use super::part::{self, Part};
 use super::{
-    Conversion, DataFormat, DataSet, DataSpec, Places, Samples, Split, cifar, digits, folder, idx,
-    picture, resize,
+    Conversion, DataFormat, DataSet, DataSpec, Places, Samples, Split, choose, cifar, digits,
+    folder, idx, picture, resize,
 };
 use crate::fingerprint::Fingerprint;
-use crate::random::{self, Stream};
 use crate::{Error, ErrorKind, Result};
 
 /// Largest side of `resize`.
@@ -43,7 +42,12 @@ pub(super) fn load(spec: &DataSpec, places: &Places, seed: u64) -> Result<DataSe
         let what = format!("the training samples are {a}, the test samples {b}: they must agree");
         return Err(wrong("data", what));
     }
-    let (train, validation) = hold_out(train, spec, seed)?;
+    if !spec.augment.is_empty() && !matches!(train.samples, Samples::Images { .. }) {
+        let what = format!("is for images, the data are {}", train.samples.describe());
+        return Err(wrong("data.augment", what));
+    }
+    let (train, validation) = choose::hold_out(train, spec, seed)?;
+    let train = if spec.oversample { choose::balanced(train, seed)? } else { train };
     let fingerprint = fingerprint([Some(&train), validation.as_ref(), Some(&test)]);
     Ok(DataSet {
         train,
@@ -167,33 +171,6 @@ pub(super) fn check_size([h, w]: [usize; 2]) -> Result<()> {
         return Ok(());
     }
     Err(wrong("data.resize", format!("[{h}, {w}]: both sides must be from 1 to {MOST_SIDE}")))
-}
-
-/// Sets `validation` random samples apart and keeps at most `limit` of the rest, each in file order.
-fn hold_out(train: Split, spec: &DataSpec, seed: u64) -> Result<(Split, Option<Split>)> {
-    let held = spec.validation;
-    if held > 0 && held >= train.len() {
-        let what = format!("{held} samples held out of {}: leave some to train on", train.len());
-        return Err(wrong("data.validation", what));
-    }
-    if spec.limit == Some(0) {
-        return Err(wrong(
-            "data.limit",
-            "0 leaves nothing to train on: leave the key out for all samples",
-        ));
-    }
-    if held == 0 && spec.limit.is_none_or(|limit| limit >= train.len()) {
-        return Ok((train, None));
-    }
-    let order = random::permutation(train.len(), &mut Stream::new(seed, "validation", &[]));
-    let (first, rest) = order.split_at(held);
-    let kept = &rest[..rest.len().min(spec.limit.unwrap_or(usize::MAX))];
-    let sorted = |indices: &[usize]| {
-        let mut indices = indices.to_vec();
-        indices.sort_unstable();
-        train.select(&indices)
-    };
-    Ok((sorted(kept), (held > 0).then(|| sorted(first))))
 }
 
 fn fingerprint(splits: [Option<&Split>; 3]) -> String {

@@ -2,6 +2,7 @@
 
 mod augment;
 mod batch;
+mod choose;
 mod cifar;
 mod conversion;
 #[cfg(test)]

@@ -49,6 +49,12 @@ pub struct DataSpec {
     pub augment: Vec<Augment>,
     /// Training samples held out, chosen at random under the recipe's seed.
     pub validation: usize,
+    /// Whether each class has its share of the samples held out.
+    #[serde(skip_serializing_if = "is_false")]
+    pub stratify: bool,
+    /// Whether samples of rarer classes are repeated until all classes are equally frequent in training.
+    #[serde(skip_serializing_if = "is_false")]
+    pub oversample: bool,
     /// Most training samples used, chosen at random under the recipe's seed; all without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
@@ -121,6 +127,11 @@ fn is_zero(number: &usize) -> bool {
     *number == 0
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
 impl Default for DataSpec {
     fn default() -> Self {
         let ImagePreprocess { range, mean, std } = ImagePreprocess::default();
@@ -139,6 +150,8 @@ impl Default for DataSpec {
             std,
             augment: Vec::new(),
             validation: 0,
+            stratify: false,
+            oversample: false,
             limit: None,
             labels: Vec::new(),
         }
