@@ -164,7 +164,7 @@ impl<'a> Batches<'a> {
 
     /// The samples `indices`, augmented.
     fn raw(&self, indices: &[usize]) -> Samples {
-        let mut raw = self.split.samples.select(indices);
+        let mut raw = self.split.samples.loaded(indices);
         self.augment(&mut raw, indices);
         raw
     }

@@ -43,7 +43,8 @@ impl Conversion {
     /// The conversion of `samples` (their kind, size and columns) by `preprocess`.
     pub fn new(samples: &Samples, preprocess: &Preprocess) -> Result<Self> {
         match (samples, preprocess) {
-            (Samples::Images { shape, .. }, Preprocess::Image(rule)) => {
+            (Samples::Images { .. } | Samples::Pictures(_), Preprocess::Image(rule)) => {
+                let shape = samples.image_shape().unwrap_or_default();
                 rule.check(shape[0]).map_err(|e| refused(e.message()))?;
                 let tables = (0..shape[0]).map(|c| rule.table(c)).collect();
                 Ok(Self { shape: shape.to_vec(), rule: Rule::Bytes(tables) })
@@ -113,10 +114,10 @@ impl Conversion {
         let plane = (size / channels).max(1);
         match (&self.rule, samples) {
             (Rule::Bytes(tables), Samples::Images { pixels, .. }) => {
-                let image = &pixels[index * size..(index + 1) * size];
-                for (bytes, table) in image.chunks_exact(plane).zip(tables) {
-                    output.extend(bytes.iter().map(|&byte| table[usize::from(byte)]));
-                }
+                append_image(&pixels[index * size..(index + 1) * size], plane, tables, output);
+            }
+            (Rule::Bytes(tables), Samples::Pictures(pictures)) => {
+                append_image(&pictures.decode(index), plane, tables, output);
             }
             (Rule::Standard(pairs), Samples::Values { values, .. }) => {
                 let sample = &values[index * size..(index + 1) * size];
@@ -139,6 +140,12 @@ impl Conversion {
         let mut output = Vec::with_capacity(n * self.shape.iter().product::<usize>());
         (0..n).for_each(|index| self.append(samples, index, &mut output));
         output
+    }
+}
+
+fn append_image(image: &[u8], plane: usize, tables: &[[f32; 256]], output: &mut Vec<f32>) {
+    for (bytes, table) in image.chunks_exact(plane).zip(tables) {
+        output.extend(bytes.iter().map(|&byte| table[usize::from(byte)]));
     }
 }
 

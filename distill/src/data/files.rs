@@ -45,6 +45,15 @@ enum Bytes {
 }
 
 impl DataFile {
+    /// The file's size; 0 where it cannot be told.
+    pub(super) fn len(&self) -> u64 {
+        match &self.bytes {
+            Bytes::Alone(path) => std::fs::metadata(path).map_or(0, |found| found.len()),
+            Bytes::Part { len, .. } => *len,
+            Bytes::Held(bytes) => bytes.len() as u64,
+        }
+    }
+
     /// The file's bytes; an error where they cannot be read, or are too many.
     pub(super) fn read(&self) -> Result<Cow<'_, [u8]>> {
         let read = match &self.bytes {
@@ -90,7 +99,7 @@ pub(super) fn list(root: &Path, inner: &str) -> Result<Vec<DataFile>> {
     Ok(files.collect())
 }
 
-fn hidden(name: &str) -> bool {
+pub(super) fn hidden(name: &str) -> bool {
     name.split('/').any(|part| part.starts_with('.') || part == "__MACOSX")
 }
 

@@ -242,13 +242,75 @@ fn folders_that_differ_between_training_and_test_are_named() {
     let labels = vec!["dog".into(), "cat".into()];
     let error = folder.error(&DataSpec { labels: labels.clone(), ..spec.clone() });
     assert!(error.contains("data.labels") && error.contains("\"cat\""), "{error}");
+    let error = folder.error(&DataSpec {
+        labels: ["cat", "dog", "cow"].map(String::from).to_vec(),
+        ..spec.clone()
+    });
+    assert!(error.contains("\"cta\""), "{error}");
     std::fs::remove_dir_all(folder.0.path().join("pets/test/cta")).unwrap();
+    let three = ["cat", "cow", "dog"].map(String::from).to_vec();
+    let error = folder.error(&DataSpec { labels: three, ..spec.clone() });
+    assert!(error.starts_with("data.labels: has class \"cow\""), "{error}");
+    std::fs::create_dir(folder.0.path().join("pets/train/cow")).unwrap();
+    let error = folder.error(&spec);
+    assert!(error.contains("pets/train/cow: is a folder without pictures"), "{error}");
+    std::fs::remove_dir(folder.0.path().join("pets/train/cow")).unwrap();
     // The recipe's order of classes holds.
     let set = folder.open(&DataSpec { labels, ..spec.clone() }).unwrap();
     assert_eq!(set.train.labels, Some(vec![1, 0, 0]));
     std::fs::remove_dir_all(folder.0.path().join("pets/test/cat")).unwrap();
     let error = folder.error(&spec);
     assert!(error.starts_with("data.train: has class \"cat\""), "{error}");
+}
+
+#[test]
+fn a_class_of_damaged_pictures_alone_is_refused() {
+    let folder = Folder::of(&pets());
+    folder.write("pets/train/cat/z.png", b"none");
+    let skip = DataSpec { on_error: OnError::Skip, ..spec("pets/train", "pets/test") };
+    let error = folder.error(&skip);
+    assert!(error.contains("none of the pictures of class \"cat\" can be read"), "{error}");
+}
+
+#[test]
+fn pictures_decoded_batch_by_batch_are_those_that_are_held() {
+    let folder = Folder::of(&pets());
+    folder.write("pets/train/dog/wide.png", &picture(ImageFormat::Png, [6, 4], [60, 70, 80]));
+    let batch = [record(&[1], 0), record(&[0], 1)].concat();
+    folder.write("b.bin", &batch);
+    let more = SourceSpec {
+        format: DataFormat::Cifar,
+        train: vec!["b.bin".into()],
+        ..SourceSpec::default()
+    };
+    let names = ["cat", "dog"].map(String::from).to_vec();
+    let spec = DataSpec {
+        resize: Some([4, 3]),
+        augment: vec![Augment::Crop(1), Augment::Jitter(40)],
+        more: vec![more],
+        labels: names,
+        oversample: true,
+        ..spec("pets/train", "pets/test")
+    };
+    let [held, files] =
+        [2048, 0].map(|memory_mib| folder.open(&DataSpec { memory_mib, ..spec.clone() }).unwrap());
+    assert!(matches!(held.train.samples, Samples::Images { .. }));
+    assert!(matches!(files.train.samples, Samples::Pictures(_)), "{:?}", files.train.samples);
+    assert_eq!((held.train.len(), files.train.len()), (8, 8));
+    assert_eq!(held.train.labels, files.train.labels);
+    assert_eq!(held.train.samples.describe(), files.train.samples.describe());
+    for epoch in 0..2 {
+        let [a, b] = [&held, &files].map(|set| set.training_batches(5, epoch, 3).unwrap());
+        assert!(a.eq(b), "epoch {epoch}");
+    }
+    let [a, b] = [&held, &files].map(|set| set.batches(&set.test, 2).unwrap());
+    assert!(a.eq(b));
+    let grey = |memory_mib| {
+        let set = folder.open(&DataSpec { memory_mib, channels: Some(1), ..spec.clone() });
+        set.unwrap().training_batches(5, 0, 8).unwrap().next()
+    };
+    assert_eq!(grey(0).unwrap().shape, [8, 1, 4, 3]);
+    assert_eq!(grey(0), grey(2048));
 }
 
 #[test]

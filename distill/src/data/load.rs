@@ -42,7 +42,7 @@ pub(super) fn load(spec: &DataSpec, places: &Places, seed: u64) -> Result<DataSe
         let what = format!("the training samples are {a}, the test samples {b}: they must agree");
         return Err(wrong("data", what));
     }
-    if !spec.augment.is_empty() && !matches!(train.samples, Samples::Images { .. }) {
+    if !spec.augment.is_empty() && train.samples.image_shape().is_none() {
         let what = format!("is for images, the data are {}", train.samples.describe());
         return Err(wrong("data.augment", what));
     }
@@ -135,25 +135,31 @@ fn in_channels(split: Split, channels: usize) -> Result<Split> {
     if !matches!(channels, 1 | 3) {
         return Err(wrong("data.channels", format!("{channels}: images have 1 (grey) or 3")));
     }
-    let Samples::Images { shape: shape @ [c, h, w], pixels } = &split.samples else {
-        let what = format!("is for images, the data are {}", split.samples.describe());
-        return Err(wrong("data.channels", what));
+    let samples = match split.samples {
+        Samples::Images { shape: [c, ..], .. } if c == channels => split.samples,
+        Samples::Images { shape: shape @ [c, h, w], pixels } => {
+            let pixels = picture::with_channels(&pixels, shape, channels).ok_or_else(|| {
+                let what = format!("images of {c} channels cannot be brought to {channels}");
+                wrong("data.channels", what)
+            })?;
+            Samples::Images { shape: [channels, h, w], pixels }
+        }
+        Samples::Pictures(pictures) => Samples::Pictures(pictures.with_channels(channels)),
+        other => {
+            let what = format!("is for images, the data are {}", other.describe());
+            return Err(wrong("data.channels", what));
+        }
     };
-    if *c == channels {
-        return Ok(split);
-    }
-    let pixels = picture::with_channels(pixels, *shape, channels).ok_or_else(|| {
-        wrong("data.channels", format!("images of {c} channels cannot be brought to {channels}"))
-    })?;
-    Ok(Split {
-        samples: Samples::Images { shape: [channels, *h, *w], pixels },
-        labels: split.labels,
-    })
+    Ok(Split { samples, labels: split.labels })
 }
 
 fn resized(split: Split, size: [usize; 2]) -> Result<Split> {
     let [h, w] = size;
     check_size(size)?;
+    if let Samples::Pictures(_) = split.samples {
+        // Scaled as they are decoded.
+        return Ok(split);
+    }
     let Samples::Images { shape: shape @ [c, from_h, from_w], pixels } = &split.samples else {
         let what = format!("is for images, the data are {}", split.samples.describe());
         return Err(wrong("data.resize", what));

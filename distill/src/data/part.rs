@@ -110,6 +110,9 @@ pub(super) fn class_names(given: &[String], parts: &[Vec<Part>; 2]) -> Result<Ve
     if !given.is_empty() {
         known("data.train", &train, given, "data.labels")?;
         known("data.test", &test, given, "data.labels")?;
+        if !train.is_empty() && parts[0].iter().all(|part| part.classes.is_some()) {
+            known("data.labels", given, &train, "the training samples")?;
+        }
     }
     match (given.len(), highest) {
         (0, None) if named && train.is_empty() => Ok(test),

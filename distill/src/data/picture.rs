@@ -10,6 +10,8 @@ use std::io::Cursor;
 
 use image::{DynamicImage, ImageFormat, ImageReader, Limits};
 
+use super::resize;
+
 /// Longest side of a picture.
 const MOST_SIDE: u32 = 1 << 15;
 
@@ -38,6 +40,17 @@ pub(super) fn is_other_picture(name: &str) -> bool {
 fn ending(name: &str, among: &[&str]) -> bool {
     let ending = name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
     ending.is_some_and(|ending| among.contains(&ending.as_str()))
+}
+
+/// The picture in a JPEG or PNG file as [`decode`] finds it, scaled to `size` (`[h, w]`).
+pub(super) fn read(bytes: &[u8], size: Option<[usize; 2]>) -> Result<Picture, String> {
+    let Picture { shape: shape @ [c, h, w], pixels } = decode(bytes)?;
+    Ok(match size {
+        Some(size @ [to_h, to_w]) if size != [h, w] => {
+            Picture { shape: [c, to_h, to_w], pixels: resize::resize(&pixels, shape, size) }
+        }
+        _ => Picture { shape, pixels },
+    })
 }
 
 /// The picture in a JPEG or PNG file: 8 bits a channel, without transparency and not turned.

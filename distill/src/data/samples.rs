@@ -1,5 +1,6 @@
 //! Samples of one kind, raw: what preprocessing makes the network's input of.
 
+use super::pictures::Pictures;
 use super::rows::Rows;
 use crate::fingerprint::Fingerprint;
 
@@ -13,6 +14,8 @@ pub enum Samples {
         /// One after another, each `[c, h, w]`.
         pixels: Vec<u8>,
     },
+    /// Images as files, decoded batch by batch.
+    Pictures(Pictures),
     /// Real numbers.
     Values {
         /// Of each sample: `[features]`, or `[c, h, w]`.
@@ -29,6 +32,7 @@ impl Samples {
     pub fn len(&self) -> usize {
         match self {
             Self::Images { shape, pixels } => count(pixels.len(), shape),
+            Self::Pictures(pictures) => pictures.len(),
             Self::Values { shape, values } => count(values.len(), shape),
             Self::Rows(rows) => rows.len(),
         }
@@ -56,6 +60,7 @@ impl Samples {
             Self::Images { shape, pixels } => {
                 Self::Images { shape: *shape, pixels: chosen(pixels, shape, indices) }
             }
+            Self::Pictures(pictures) => Self::Pictures(pictures.select(indices)),
             Self::Values { shape, values } => {
                 Self::Values { shape: shape.clone(), values: chosen(values, shape, indices) }
             }
@@ -63,9 +68,46 @@ impl Samples {
         }
     }
 
+    /// The samples `indices`, in that order, decoded: what [`select`](Self::select) gives, but images as
+    /// pixels.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such sample.
+    #[must_use]
+    pub fn loaded(&self, indices: &[usize]) -> Self {
+        match self {
+            Self::Pictures(pictures) => {
+                Self::Images { shape: pictures.shape(), pixels: pictures.decode_all(indices) }
+            }
+            _ => self.select(indices),
+        }
+    }
+
+    /// `[c, h, w]` of images.
+    pub fn image_shape(&self) -> Option<[usize; 3]> {
+        match self {
+            Self::Images { shape, .. } => Some(*shape),
+            Self::Pictures(pictures) => Some(pictures.shape()),
+            _ => None,
+        }
+    }
+
     /// Adds `more` at the end; gives it back where it is of another kind or size.
     pub(super) fn append(&mut self, more: Self) -> Result<(), Self> {
-        match (self, more) {
+        match (&mut *self, more) {
+            (Self::Pictures(all), Self::Pictures(more)) if all.shape() == more.shape() => {
+                all.append(more);
+            }
+            (Self::Pictures(all), Self::Images { shape, pixels }) if all.shape() == shape => {
+                all.append_pixels(&pixels);
+            }
+            (Self::Images { shape, pixels }, Self::Pictures(more)) if *shape == more.shape() => {
+                let mut all = Pictures::new(*shape, Vec::new());
+                all.append_pixels(pixels);
+                all.append(more);
+                *self = Self::Pictures(all);
+            }
             (Self::Images { shape, pixels }, Self::Images { shape: other, pixels: more })
                 if *shape == other =>
             {
@@ -81,7 +123,7 @@ impl Samples {
         Ok(())
     }
 
-    /// The bytes `[c, h, w]` of image `index`; `None` where there is none or samples are no images.
+    /// The bytes `[c, h, w]` of image `index`; `None` where there is none, or no images are held.
     pub fn image(&self, index: usize) -> Option<&[u8]> {
         let Self::Images { shape, pixels } = self else { return None };
         pixels.chunks_exact(shape.iter().product::<usize>().max(1)).nth(index)
@@ -91,6 +133,7 @@ impl Samples {
     pub fn describe(&self) -> String {
         match self {
             Self::Images { shape: [c, h, w], .. } => describe_shape("images", &[*c, *h, *w]),
+            Self::Pictures(pictures) => describe_shape("images", &pictures.shape()),
             Self::Values { shape, .. } => describe_shape("values", shape),
             Self::Rows(rows) => format!("rows of {} columns", rows.columns().len()),
         }
@@ -103,6 +146,7 @@ impl Samples {
                 fingerprint.numbers(shape.iter().map(|&d| d as u64));
                 fingerprint.bytes(pixels);
             }
+            Self::Pictures(pictures) => pictures.fingerprint(fingerprint),
             Self::Values { shape, values } => {
                 fingerprint.numbers(shape.iter().map(|&d| d as u64));
                 fingerprint.numbers(values.iter().map(|v| u64::from(v.to_bits())));

@@ -36,6 +36,10 @@ pub struct DataSpec {
     /// Channels to which images are brought when they are read: 1 (grey) or 3; theirs without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channels: Option<usize>,
+    /// Most MiB of pixels of a folder's pictures that are held; beyond that the files are, and are decoded
+    /// batch by batch.
+    #[serde(skip_serializing_if = "is_default_memory")]
+    pub memory_mib: usize,
     /// Size `[h, w]` to which images are scaled when they are read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resize: Option<[usize; 2]>,
@@ -132,6 +136,14 @@ fn is_false(flag: &bool) -> bool {
     !flag
 }
 
+/// Of a machine with 8 GiB a quarter.
+const MEMORY_MIB: usize = 2048;
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+fn is_default_memory(mib: &usize) -> bool {
+    *mib == MEMORY_MIB
+}
+
 impl Default for DataSpec {
     fn default() -> Self {
         let ImagePreprocess { range, mean, std } = ImagePreprocess::default();
@@ -144,6 +156,7 @@ impl Default for DataSpec {
             more: Vec::new(),
             on_error: OnError::default(),
             channels: None,
+            memory_mib: MEMORY_MIB,
             resize: None,
             range,
             mean,

@@ -7,7 +7,7 @@ use hipflask_runtime::input::{ImagePreprocess, Preprocess};
 
 use super::{Order, Teacher};
 use crate::Result;
-use crate::data::{Batches, DataSet, Samples, Split};
+use crate::data::{Batches, DataSet, Split};
 use crate::evaluate::{Logits, accuracy, best};
 
 /// Samples on which every guess is tried, and those on which the best few are scored.
@@ -70,15 +70,15 @@ pub fn guesses(
     present: f64,
 ) -> Result<Vec<Guess>> {
     let now = teacher.preprocess().unwrap_or(&data.preprocess);
-    let (Preprocess::Image(now), Preprocess::Image(own), Samples::Images { shape, .. }) =
-        (now, &data.preprocess, &split.samples)
+    let (Preprocess::Image(now), Preprocess::Image(own), Some([channels, ..])) =
+        (now, &data.preprocess, split.samples.image_shape())
     else {
         return Ok(Vec::new());
     };
     let trial = Trial { teacher, split };
     let start = Instant::now();
     let mut found = Vec::new();
-    for (preprocess, order) in candidates(now, own, shape[0]) {
+    for (preprocess, order) in candidates(now, own, channels) {
         // The other half of the time is for the best few.
         if start.elapsed() > MOST_TIME / 2 {
             break;
