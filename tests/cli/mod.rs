@@ -10,6 +10,7 @@ mod help;
 mod inspect;
 mod methods;
 mod onnx;
+mod pictures;
 mod predict;
 mod quantize;
 mod resume;
