@@ -93,7 +93,7 @@ pub enum Command {
     Validate(ValidateArgs),
     /// Show the layers, sizes and memory of a model, or compare two
     Inspect(InspectArgs),
-    /// Classify images
+    /// Classify images, or the rows of a table
     Predict(PredictArgs),
     /// Time single inferences on this machine
     Bench(BenchArgs),
@@ -267,14 +267,16 @@ pub struct InspectArgs {
 #[command(after_help = "\
 Examples:
   hipflask predict student-int8.safetensors shoe.pgm
-  hipflask predict student-int8.safetensors images/*.ppm --top 1 --json")]
+  hipflask predict student-int8.safetensors images/*.ppm --top 1 --json
+  hipflask predict student-int8.safetensors rows.csv")]
 pub struct PredictArgs {
     /// The model
     pub model: PathBuf,
-    /// Images of the model's size: PGM, PPM or raw bytes
+    /// Images of the model's size (PGM, PPM or raw bytes), tables with its columns (CSV, TSV), or
+    /// arrays (.npy)
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Classes to print for each image
+    /// Classes to print for each
     #[arg(long, value_name = "K", default_value = "5", value_parser = positive())]
     pub top: u64,
     /// Threads that share the work of an inference

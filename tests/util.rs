@@ -7,7 +7,7 @@ use std::process::Command;
 use hipflask_runtime::Tensor;
 use hipflask_runtime::format::{Card, ModelFile};
 use hipflask_runtime::graph::{Activation, Graph, GraphBuilder, Layout, Op};
-use hipflask_runtime::input::Preprocess;
+use hipflask_runtime::input::{Column, ColumnRule, Preprocess, TablePreprocess};
 use hipflask_runtime::quant::{QuantParams, multiplier};
 use tempfile::TempDir;
 
@@ -199,8 +199,29 @@ pub(crate) fn rows_model_int8() -> Vec<u8> {
     file(b.finish(&[out]).unwrap())
 }
 
+/// A classifier of rows: class 0 scores what `age` is above 30, in tens, class 1 what it is below,
+/// and both 4 more by the colours red and blue.
+pub(crate) fn table_model() -> Vec<u8> {
+    let mut b = GraphBuilder::new("table", Layout::Nhwc);
+    let x = b.input("row", [1, 3]);
+    let weight = Tensor::from_f32([2, 3], &[1.0, 4.0, 0.0, -1.0, 0.0, 4.0]);
+    let bias = Tensor::from_f32([2], &[0.0; 2]);
+    let fc = b.node("fc", Op::Linear, &[x], [("weight", weight), ("bias", bias)]).unwrap();
+    let rules = [
+        ("age", ColumnRule::Number { mean: 30.0, std: 10.0 }),
+        ("colour", ColumnRule::OneHot { values: ["red", "blue"].map(String::from).to_vec() }),
+    ];
+    let columns = rules.map(|(name, rule)| Column { name: name.into(), rule }).to_vec();
+    let table = TablePreprocess { columns, ..TablePreprocess::default() };
+    file_of(b.finish(&[fc]).unwrap(), Preprocess::Table(table), &["old", "young"])
+}
+
 fn file(graph: Graph) -> Vec<u8> {
-    let labels = ["upper", "lower", "none"].map(String::from).to_vec();
+    file_of(graph, Preprocess::default(), &["upper", "lower", "none"])
+}
+
+fn file_of(graph: Graph, preprocess: Preprocess, labels: &[&str]) -> Vec<u8> {
+    let labels = labels.iter().map(ToString::to_string).collect();
     let card = Card { task: "classification".into(), labels, ..Card::default() };
-    ModelFile { graph, preprocess: Some(Preprocess::default()), card }.to_bytes()
+    ModelFile { graph, preprocess: Some(preprocess), card }.to_bytes()
 }

@@ -1,12 +1,12 @@
-//! `predict`: the best classes of images (PGM, PPM or raw bytes).
+//! `predict`: the best classes of images (PGM, PPM or raw bytes) and of a table's rows.
 
 use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use hipflask_runtime::graph::{Layout, Op};
-use hipflask_runtime::input::{ImagePreprocess, image};
-use hipflask_runtime::{Model, Options, Session};
+use hipflask_runtime::graph::Op;
+use hipflask_runtime::input::Preprocess;
+use hipflask_runtime::{Error, Model, Options, Session};
 use serde::Serialize;
 
 use super::print_json;
@@ -23,6 +23,9 @@ struct Predictions {
 #[derive(Serialize)]
 struct Prediction {
     file: String,
+    /// The line of a row, the place of a sample in an array.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at: Option<usize>,
     top: Vec<Class>,
 }
 
@@ -47,36 +50,60 @@ pub fn run(args: &PredictArgs, common: &Common, out: &mut dyn Write) -> Result<O
             "{name}: the file says nothing of its preprocessing, so bytes cannot become its input"
         )
     })?;
-    let rule = preprocess.image(&name)?;
-    let top = args.top as usize;
-    let predictions = args.files.iter().map(|file| {
-        let scores = scores(file, rule, &mut session)?;
-        Ok(Prediction { file: file.display().to_string(), top: best(&model, scores, top) })
-    });
+    let mut asked =
+        Asked { model: &model, preprocess, session: &mut session, top: args.top as usize };
     if common.json {
-        let predictions = predictions.collect::<Result<_>>()?;
+        let mut predictions = Vec::new();
+        for file in &args.files {
+            asked.predict(file, &mut |prediction| Ok(predictions.push(prediction)))?;
+        }
         print_json(out, &Predictions { model: name, predictions })?;
         return Ok(Outcome::Done);
     }
-    for prediction in predictions {
-        let Prediction { file, top } = prediction?;
-        writeln!(out, "{file}")?;
-        for Class { index, label, probability, .. } in top {
-            writeln!(out, "  {:>6.2} %  {index:>3} {label}", probability * 100.0)?;
-        }
+    for file in &args.files {
+        asked.predict(file, &mut |prediction| print(&prediction, out))?;
     }
     Ok(Outcome::Done)
 }
 
-fn scores<'a>(file: &Path, rule: &ImagePreprocess, session: &'a mut Session) -> Result<&'a [f32]> {
-    let shape = session.inputs().first().map(|port| port.shape.clone()).unwrap_or_default();
-    let size = Layout::Nhwc.image(&shape).unwrap_or([1, 1, shape.elements()]);
-    let name = file.display().to_string();
-    let bytes = std::fs::read(file).with_context(|| format!("{name}: cannot be read"))?;
-    let pixels = image::decode(&bytes, size).map_err(|e| e.in_file(&name))?;
-    let mut input = Vec::new();
-    rule.apply_nhwc(pixels, size[2], &mut input);
-    Ok(session.predict(&input)?)
+/// What answers.
+struct Asked<'a> {
+    model: &'a Model,
+    preprocess: &'a Preprocess,
+    session: &'a mut Session,
+    top: usize,
+}
+
+impl Asked<'_> {
+    /// Gives `each` the prediction for every input that is in `file`.
+    fn predict(
+        &mut self,
+        file: &Path,
+        each: &mut dyn FnMut(Prediction) -> Result<()>,
+    ) -> Result<()> {
+        let name = file.display().to_string();
+        let bytes = std::fs::read(file).with_context(|| format!("{name}: cannot be read"))?;
+        let shape = self.session.inputs().first().map(|port| port.shape.to_vec());
+        let in_file = |error: Error| error.in_file(&name);
+        let inputs = self.preprocess.inputs(&bytes, &shape.unwrap_or_default());
+        for input in inputs.map_err(in_file)? {
+            let input = input.map_err(in_file)?;
+            let top = best(self.model, self.session.predict(&input.values)?, self.top);
+            each(Prediction { file: name.clone(), at: input.at, top })?;
+        }
+        Ok(())
+    }
+}
+
+fn print(prediction: &Prediction, out: &mut dyn Write) -> Result<()> {
+    match prediction.at {
+        Some(at) => writeln!(out, "{}:{at}", prediction.file)?,
+        None => writeln!(out, "{}", prediction.file)?,
+    }
+    for Class { index, label, probability, .. } in &prediction.top {
+        writeln!(out, "  {:>6.2} %  {index:>3} {label}", probability * 100.0)?;
+    }
+    Ok(())
 }
 
 /// The `top` classes of the highest scores, best first.

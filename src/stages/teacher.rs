@@ -58,6 +58,7 @@ fn preprocess(table: &FileTable, place: &str, data: &DataSet) -> Result<Option<P
         Preprocess::Values(own) if range.is_none() => Preprocess::Values(ValuesPreprocess {
             mean: choose(mean, &own.mean),
             std: choose(std, &own.std),
+            ..own.clone()
         }),
         own => bail!(
             "{place}: range, mean and std do not apply to {}: leave them out; a teacher file of \

@@ -18,7 +18,7 @@ fn texts(name: &str, values: &[&str], codes: &[u32]) -> RowsColumn {
 
 fn table(columns: Vec<(&str, ColumnRule)>) -> Preprocess {
     let columns = columns.into_iter().map(|(name, rule)| Column { name: name.into(), rule });
-    Preprocess::Table(TablePreprocess { columns: columns.collect() })
+    Preprocess::Table(TablePreprocess { columns: columns.collect(), ..TablePreprocess::default() })
 }
 
 fn converted(samples: &Samples, preprocess: &Preprocess) -> (Vec<usize>, Vec<f32>) {
@@ -34,7 +34,11 @@ fn error(samples: &Samples, preprocess: &Preprocess) -> String {
 fn values_are_standardised_by_channel() {
     let values: Vec<f32> = (0..8).map(|v| v as f32).collect();
     let samples = Samples::Values { shape: vec![2, 1, 2], values };
-    let rule = ValuesPreprocess { mean: vec![1.0, 0.0], std: vec![0.5, 2.0] };
+    let rule = ValuesPreprocess {
+        mean: vec![1.0, 0.0],
+        std: vec![0.5, 2.0],
+        ..ValuesPreprocess::default()
+    };
     let expected = vec![-2.0, 0.0, 1.0, 1.5, 6.0, 8.0, 3.0, 3.5];
     assert_eq!(converted(&samples, &Preprocess::Values(rule)), (vec![2, 1, 2], expected));
 }
@@ -54,12 +58,12 @@ fn rows_become_features_column_by_column() {
     ]);
     let samples = Samples::Rows(rows);
     let expected = [
-        [-0.5, 0.0, 1.0, 0.0, 2.0],
+        [-0.5, 0.0, 1.0, 2.0],
         // Missing, unknown, missing.
-        [0.0, 0.0, 0.0, 1.0, 0.0],
-        [0.5, 0.0, 1.0, 0.0, 2.0],
+        [0.0, 0.0, 0.0, 0.0],
+        [0.5, 0.0, 1.0, 2.0],
     ];
-    assert_eq!(converted(&samples, &rule), (vec![5], expected.concat()));
+    assert_eq!(converted(&samples, &rule), (vec![4], expected.concat()));
     // The same for rows that were picked from them.
     assert_eq!(converted(&samples.select(&[2, 1]), &rule).1, [expected[2], expected[1]].concat());
 }

@@ -1,7 +1,10 @@
 //! From raw samples to the network's input: the same code in training, on the desk and on the board.
 
 pub mod audio;
+pub mod csv;
+mod file;
 pub mod image;
+pub mod npy;
 mod pixels;
 pub mod table;
 mod values;
@@ -14,8 +17,10 @@ use serde::{Deserialize, Serialize};
 use crate::graph::Layout;
 use crate::{Error, ErrorKind, Result};
 
+pub use file::Input;
+pub use npy::{Array, Element};
 pub use pixels::ImagePreprocess;
-pub use table::{Column, ColumnRule, TablePreprocess};
+pub use table::{Column, ColumnRule, Missing, TablePreprocess};
 pub use values::ValuesPreprocess;
 
 /// How a raw sample becomes the network's input, by the kind of sample.

@@ -15,12 +15,15 @@ pub struct ValuesPreprocess {
     pub mean: Vec<f32>,
     /// Divisor; one for all channels or one each; positive.
     pub std: Vec<f32>,
+    /// Whether files have the channels of a pixel side by side.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub channels_last: bool,
 }
 
 impl Default for ValuesPreprocess {
     /// Values stay as they are.
     fn default() -> Self {
-        Self { mean: [0.0].into(), std: [1.0].into() }
+        Self { mean: [0.0].into(), std: [1.0].into(), channels_last: false }
     }
 }
 

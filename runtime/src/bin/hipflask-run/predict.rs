@@ -1,12 +1,10 @@
-//! `predict`: the best classes of images (PGM, PPM or raw bytes).
+//! `predict`: the best classes of images (PGM, PPM or raw bytes) and of a table's rows.
 
 use std::fmt::Write as _;
 use std::io::Write;
 use std::path::Path;
 
-use hipflask_runtime::graph::Layout;
-use hipflask_runtime::input::image;
-use hipflask_runtime::{Error, ErrorKind, Result};
+use hipflask_runtime::{Error, ErrorKind, Model, Result};
 use serde::Serialize;
 
 use crate::{Flags, Outcome, open, print, to_json};
@@ -17,6 +15,8 @@ const TOP: usize = 3;
 #[derive(Serialize)]
 struct Prediction {
     file: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at: Option<usize>,
     top: Vec<Class>,
 }
 
@@ -34,35 +34,45 @@ pub(crate) fn run(
     out: &mut dyn Write,
 ) -> Result<Outcome> {
     let (model, mut session) = open(path, flags)?;
-    let shape = &session.inputs()[0].shape;
-    let size = Layout::Nhwc.image(shape).unwrap_or([1, 1, shape.elements()]);
     let preprocess = model.preprocess().ok_or_else(|| {
         let what = "says nothing of its preprocessing, so bytes cannot become its input";
         Error::new(ErrorKind::Input, path, what)
     })?;
-    let rule = preprocess.image(path)?;
-    let mut input = Vec::new();
+    let shape = session.inputs()[0].shape.to_vec();
     for &file in files {
         let bytes = hipflask_runtime::file::open(Path::new(file))?;
-        let pixels = image::decode((*bytes).as_ref(), size).map_err(|e| e.in_file(file))?;
-        rule.apply_nhwc(pixels, size[2], &mut input);
-        let scores = session.predict(&input)?;
-        let mut order: Vec<usize> = (0..scores.len()).collect();
-        order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
-        let label = |class: usize| model.card().labels.get(class).cloned().unwrap_or_default();
-        let top = order.iter().take(TOP);
-        let top =
-            top.map(|&class| Class { index: class, label: label(class), score: scores[class] });
-        let prediction = Prediction { file: file.into(), top: top.collect() };
-        if flags.json {
-            print(out, &to_json(&prediction))?;
-            continue;
+        let in_file = |error: Error| error.in_file(file);
+        for input in preprocess.inputs((*bytes).as_ref(), &shape).map_err(in_file)? {
+            let input = input.map_err(in_file)?;
+            let scores = session.predict(&input.values)?;
+            let prediction =
+                Prediction { file: file.into(), at: input.at, top: best(&model, scores) };
+            print(out, &if flags.json { to_json(&prediction) } else { prediction.text() })?;
         }
-        let mut text = format!("{file}:");
-        for Class { index, label, score } in &prediction.top {
-            let _ = write!(text, "  {index} {label} ({score:.3})");
-        }
-        print(out, &(text + "\n"))?;
     }
     Ok(Outcome::Done)
+}
+
+/// The classes of the highest scores, best first.
+fn best(model: &Model, scores: &[f32]) -> Vec<Class> {
+    let mut order: Vec<usize> = (0..scores.len()).collect();
+    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+    let label = |class: usize| model.card().labels.get(class).cloned().unwrap_or_default();
+    let top = order.into_iter().take(TOP);
+    top.map(|class| Class { index: class, label: label(class), score: scores[class] }).collect()
+}
+
+impl Prediction {
+    /// One line; a row is named as `file:line`.
+    fn text(&self) -> String {
+        let mut text = self.file.clone();
+        if let Some(at) = self.at {
+            let _ = write!(text, ":{at}");
+        }
+        text.push(':');
+        for Class { index, label, score } in &self.top {
+            let _ = write!(text, "  {index} {label} ({score:.3})");
+        }
+        text + "\n"
+    }
 }

@@ -1,5 +1,7 @@
 //! Rows of a table: what each column becomes.
 
+mod rows;
+
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
@@ -10,12 +12,31 @@ use serde::{Deserialize, Serialize};
 use super::refused;
 use crate::Result;
 
+pub use rows::{Row, TableRows, position};
+
 /// How the fields of a row become features, column by column.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TablePreprocess {
     /// The columns that the network reads, in the order of its features.
     pub columns: Vec<Column>,
+    /// Whether the first line of a file has the titles; columns are called `1`, `2`, … without.
+    pub header: bool,
+    /// What separates the fields of a file; ASCII.
+    pub delimiter: char,
+    /// What is done about missing fields.
+    pub missing: Missing,
+}
+
+/// What is done about fields that say that their value is not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Missing {
+    /// A missing number is the mean of the training samples, a missing category one of its own.
+    #[default]
+    Mean,
+    /// The row is refused.
+    Error,
 }
 
 /// A column that the network reads.
@@ -39,9 +60,10 @@ pub enum ColumnRule {
         /// Of the training samples; positive.
         std: f32,
     },
-    /// A feature for each value and one for everything else, missing too: 1 where it is so, else 0.
+    /// A feature for each value, 1 for the one that the field has and 0 for the others; all are 0
+    /// for a value that was not seen in training.
     OneHot {
-        /// The values seen in training.
+        /// The values seen in training; the empty text stands for a missing one.
         values: Vec<String>,
     },
     /// One feature, the standardised index in an ordered list; 0 for everything else.
@@ -55,6 +77,12 @@ pub enum ColumnRule {
     },
 }
 
+impl Default for TablePreprocess {
+    fn default() -> Self {
+        Self { columns: Vec::new(), header: true, delimiter: ',', missing: Missing::default() }
+    }
+}
+
 impl TablePreprocess {
     /// Number of features.
     pub fn width(&self) -> usize {
@@ -63,6 +91,12 @@ impl TablePreprocess {
 
     /// Checks the rules, and their number of features against the network's.
     pub fn check(&self, features: usize) -> Result<()> {
+        if !self.delimiter.is_ascii() || ['"', '\n', '\r'].contains(&self.delimiter) {
+            return Err(refused(format!(
+                "{:?} cannot separate fields: give an ASCII character other than the quote",
+                self.delimiter
+            )));
+        }
         for Column { name, rule } in &self.columns {
             if let ColumnRule::Number { mean, std } | ColumnRule::Ordinal { mean, std, .. } = rule
                 && !(mean.is_finite() && std.is_finite() && *std > 0.0)
@@ -87,7 +121,7 @@ impl ColumnRule {
     pub fn width(&self) -> usize {
         match self {
             Self::Number { .. } | Self::Ordinal { .. } => 1,
-            Self::OneHot { values } => values.len() + 1,
+            Self::OneHot { values } => values.len(),
         }
     }
 
@@ -114,8 +148,7 @@ impl ColumnRule {
         match self {
             Self::Number { .. } => {}
             Self::OneHot { values } => {
-                let hot = index.unwrap_or(values.len());
-                output.extend((0..=values.len()).map(|i| if i == hot { 1.0 } else { 0.0 }));
+                output.extend((0..values.len()).map(|i| if Some(i) == index { 1.0 } else { 0.0 }));
             }
             Self::Ordinal { mean, std, .. } => {
                 output.push(index.map_or(0.0, |i| (i as f32 - mean) / std));
@@ -125,10 +158,11 @@ impl ColumnRule {
 
     /// Where `field` stands in the list of values.
     pub fn index(&self, field: &str) -> Option<usize> {
+        let field = if is_missing(field) { "" } else { field.trim() };
         match self {
             Self::Number { .. } => None,
             Self::OneHot { values } | Self::Ordinal { values, .. } => {
-                values.iter().position(|value| value == field.trim())
+                values.iter().position(|value| value == field)
             }
         }
     }
@@ -184,11 +218,14 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_category_is_the_last_feature() {
+    fn an_unknown_category_is_nothing_and_a_missing_one_its_own() {
         let rule = ColumnRule::OneHot { values: list(&["red", "green"]) };
-        assert_eq!(features(&rule, "green"), [0.0, 1.0, 0.0]);
-        assert_eq!(features(&rule, "blue"), [0.0, 0.0, 1.0]);
-        assert_eq!(features(&rule, ""), [0.0, 0.0, 1.0]);
+        assert_eq!(features(&rule, " green"), [0.0, 1.0]);
+        assert_eq!(features(&rule, "blue"), [0.0, 0.0]);
+        assert_eq!(features(&rule, ""), [0.0, 0.0]);
+        let rule = ColumnRule::OneHot { values: list(&["", "red"]) };
+        assert_eq!(features(&rule, "NA"), [1.0, 0.0]);
+        assert_eq!(features(&rule, "red"), [0.0, 1.0]);
     }
 
     #[test]
@@ -202,10 +239,13 @@ mod tests {
     fn the_features_must_be_the_networks() {
         let name = String::from("colour");
         let rule = ColumnRule::OneHot { values: list(&["red", "green"]) };
-        let mut table = TablePreprocess { columns: [Column { name, rule }].into() };
-        table.check(3).unwrap();
-        assert!(table.check(2).unwrap_err().message().contains("give 3 features"));
+        let mut table =
+            TablePreprocess { columns: [Column { name, rule }].into(), ..Default::default() };
+        table.check(2).unwrap();
+        assert!(table.check(3).unwrap_err().message().contains("give 2 features"));
         table.columns[0].rule = ColumnRule::Number { mean: 0.0, std: 0.0 };
         assert!(table.check(1).unwrap_err().message().contains("column \"colour\""));
+        table.delimiter = '"';
+        assert!(table.check(1).unwrap_err().message().contains("cannot separate"));
     }
 }
