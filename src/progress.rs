@@ -62,12 +62,12 @@ impl Progress {
         }
     }
 
-    /// A warning about files of a data set that were left out; `--verbose` lists them.
+    /// A warning about files or samples of a data set that were left out; `--verbose` lists them.
     pub fn left_out(&self, files: &[String]) {
         let Some(first) = files.first() else { return };
         let what = match files.len() {
-            1 => "1 damaged file".to_string(),
-            count => format!("{count} damaged files"),
+            1 => "1 damaged file or sample".to_string(),
+            count => format!("{count} damaged files or samples"),
         };
         self.warn(&format!("{what} left out (data.on_error), as {first}"));
         files.iter().skip(1).for_each(|file| self.detail(&format!("left out: {file}")));

@@ -55,7 +55,10 @@ pub fn run(args: &PredictArgs, common: &Common, out: &mut dyn Write) -> Result<O
     if common.json {
         let mut predictions = Vec::new();
         for file in &args.files {
-            asked.predict(file, &mut |prediction| Ok(predictions.push(prediction)))?;
+            asked.predict(file, &mut |prediction| {
+                predictions.push(prediction);
+                Ok(())
+            })?;
         }
         print_json(out, &Predictions { model: name, predictions })?;
         return Ok(Outcome::Done);

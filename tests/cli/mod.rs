@@ -18,6 +18,7 @@ mod seed;
 mod seeds;
 mod ship;
 mod sweep;
+mod tables;
 mod teachers;
 mod tensorboard;
 mod validate;

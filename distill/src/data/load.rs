@@ -2,12 +2,10 @@
 
 use std::path::PathBuf;
 
-use hipflask_runtime::input::Preprocess;
-
 use super::part::{self, Part};
 use super::{
-    Conversion, DataFormat, DataSet, DataSpec, Places, Samples, Split, choose, cifar, digits,
-    folder, idx, picture, resize,
+    Conversion, DataFormat, DataSet, DataSpec, Places, Samples, Split, array, choose, cifar,
+    digits, fitted, folder, idx, picture, resize, table, test_part,
 };
 use crate::fingerprint::Fingerprint;
 use crate::{Error, ErrorKind, Result};
@@ -35,7 +33,18 @@ pub(super) fn load(spec: &DataSpec, places: &Places, seed: u64) -> Result<DataSe
     let (Some(train), Some(test)) = (train.or(no_train), test.or(no_test)) else {
         return Err(wrong("data", "holds no samples"));
     };
-    let preprocess = Preprocess::Image(spec.image_preprocess());
+    let [train, test] = match spec.test_fraction {
+        None => [train, test],
+        Some(_) if !test.is_empty() => {
+            let what = "is for data without test samples, these have some: leave it out";
+            return Err(wrong("data.test_fraction", what));
+        }
+        Some(fraction) => test_part::set_apart(&train, fraction, seed)?,
+    };
+    let (train, validation) = choose::hold_out(train, spec, seed)?;
+    let train = if spec.oversample { choose::balanced(train, seed)? } else { train };
+    let training = if train.is_empty() { &test.samples } else { &train.samples };
+    let preprocess = fitted::preprocess(training, spec)?;
     let [a, b] = [&train, &test].map(|split| Conversion::new(&split.samples, &preprocess));
     if a?.shape() != b?.shape() {
         let [a, b] = [&train, &test].map(|split| split.samples.describe());
@@ -46,8 +55,6 @@ pub(super) fn load(spec: &DataSpec, places: &Places, seed: u64) -> Result<DataSe
         let what = format!("is for images, the data are {}", train.samples.describe());
         return Err(wrong("data.augment", what));
     }
-    let (train, validation) = choose::hold_out(train, spec, seed)?;
-    let train = if spec.oversample { choose::balanced(train, seed)? } else { train };
     let fingerprint = fingerprint([Some(&train), validation.as_ref(), Some(&test)]);
     Ok(DataSet {
         train,
@@ -76,6 +83,8 @@ fn read(spec: &DataSpec, places: &Places) -> Result<[Option<Part>; 2]> {
             let (root, inner) = spec.locate_tree(name, places)?;
             folder::read(&root, &inner, spec)
         })?,
+        DataFormat::Csv | DataFormat::Tsv => table::read(spec, places)?,
+        DataFormat::Npy | DataFormat::Safetensors => array::read(spec, places)?,
     };
     Ok([train.map(|part| part.without_first(spec.skip)).transpose()?, test])
 }

@@ -1,5 +1,8 @@
 //! Data sets: raw samples in memory, split into training, validation and test samples.
 
+mod array;
+#[cfg(test)]
+mod array_tests;
 mod augment;
 mod batch;
 mod choose;
@@ -9,34 +12,40 @@ mod conversion;
 mod conversion_tests;
 mod digits;
 mod files;
+mod fitted;
 mod folder;
 #[cfg(test)]
 mod folder_tests;
 mod idx;
+mod left_out;
 mod load;
 mod mix;
-mod prefetch;
 mod part;
 mod picture;
 mod pictures;
+mod prefetch;
 mod resize;
 mod rows;
 mod samples;
 mod spec;
+mod table;
+mod test_part;
 #[cfg(test)]
 mod tests;
 
 use hipflask_runtime::input::Preprocess;
 
+pub use array::ArraySpec;
 pub use augment::Augment;
 pub use batch::{Batch, Batches, Mixed, shuffled};
 pub use conversion::Conversion;
 pub use mix::{Blend, Mix};
-pub(crate) use prefetch::prefetched;
 pub use pictures::Pictures;
+pub(crate) use prefetch::prefetched;
 pub use rows::{Fields, Rows, RowsColumn};
 pub use samples::{Samples, describe_shape};
 pub use spec::{DataFormat, DataSpec, OnError, Places, SourceSpec};
+pub use table::TableSpec;
 
 use crate::Result;
 
@@ -95,7 +104,8 @@ pub struct DataSet {
     pub preprocess: Preprocess,
     /// Random changes to training images.
     pub augment: Vec<Augment>,
-    /// Damaged files that were left out by `on_error = "skip"`, and what is wrong with each.
+    /// Damaged files and samples that were left out by `on_error = "skip"`, and what is wrong with
+    /// each.
     pub skipped: Vec<String>,
     /// SHA-256 of shapes, samples and labels of all three splits: the same for the same samples.
     pub fingerprint: String,

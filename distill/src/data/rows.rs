@@ -78,6 +78,24 @@ impl Rows {
         Self { columns: columns.collect(), len: indices.len() }
     }
 
+    /// Adds the rows of `more` at the end; gives them back where their columns are others.
+    pub(super) fn append(&mut self, more: Self) -> Result<(), Self> {
+        let same = |(own, other): (&RowsColumn, &RowsColumn)| {
+            own.name == other.name
+                && matches!(own.fields, Fields::Numbers(_))
+                    == matches!(other.fields, Fields::Numbers(_))
+        };
+        let count = self.columns.len() == more.columns.len();
+        if !count || !self.columns.iter().zip(&more.columns).all(same) {
+            return Err(more);
+        }
+        self.len += more.len;
+        for (own, other) in self.columns.iter_mut().zip(more.columns) {
+            own.fields.append(other.fields);
+        }
+        Ok(())
+    }
+
     pub(super) fn fingerprint(&self, fingerprint: &mut Fingerprint) {
         fingerprint.numbers([self.len as u64].into_iter());
         for RowsColumn { name, fields } in &self.columns {
@@ -107,6 +125,29 @@ impl Fields {
     /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Adds fields of the same kind.
+    fn append(&mut self, more: Self) {
+        match (self, more) {
+            (Self::Numbers(numbers), Self::Numbers(more)) => numbers.extend(more),
+            (Self::Texts { values, codes }, Self::Texts { values: other, codes: more }) => {
+                let mut all = values.to_vec();
+                let places: Vec<u32> = other
+                    .iter()
+                    .map(|text| {
+                        let known = all.iter().position(|value| value == text);
+                        known.unwrap_or_else(|| {
+                            all.push(text.clone());
+                            all.len() - 1
+                        }) as u32
+                    })
+                    .collect();
+                codes.extend(more.into_iter().map(|code| places[code as usize]));
+                *values = all.into();
+            }
+            _ => {}
+        }
     }
 
     fn select(&self, indices: &[usize]) -> Self {

@@ -118,6 +118,7 @@ impl Samples {
             {
                 values.extend(more);
             }
+            (Self::Rows(rows), Self::Rows(more)) => return rows.append(more).map_err(Self::Rows),
             (_, more) => return Err(more),
         }
         Ok(())

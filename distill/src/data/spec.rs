@@ -6,11 +6,12 @@ use hipflask_runtime::input::ImagePreprocess;
 use serde::{Deserialize, Serialize};
 
 use super::augment::Augment;
+use super::{ArraySpec, TableSpec};
 use crate::{Error, ErrorKind, Result};
 
 /// Where samples come from and how they become the network's input.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[serde(deny_unknown_fields, default)]
 pub struct DataSpec {
     /// Kind of files.
     pub format: DataFormat,
@@ -30,7 +31,7 @@ pub struct DataSpec {
     /// Further sources, whose samples follow.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub more: Vec<SourceSpec>,
-    /// Whether a damaged picture ends the run or is left out.
+    /// Whether a damaged picture, row or sample ends the run or is left out.
     #[serde(skip_serializing_if = "OnError::is_refuse")]
     pub on_error: OnError,
     /// Channels to which images are brought when they are read: 1 (grey) or 3; theirs without it.
@@ -51,6 +52,10 @@ pub struct DataSpec {
     pub std: Vec<f32>,
     /// Random changes to training images, in this order.
     pub augment: Vec<Augment>,
+    /// Share of each class that is set apart from the training files as test samples, where there are
+    /// no files of test samples.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test_fraction: Option<f64>,
     /// Training samples held out, chosen at random under the recipe's seed.
     pub validation: usize,
     /// Whether each class has its share of the samples held out.
@@ -65,6 +70,12 @@ pub struct DataSpec {
     /// Class names; "0", "1", … without them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
+    /// What the columns of a table are.
+    #[serde(skip_serializing_if = "TableSpec::is_default")]
+    pub table: TableSpec,
+    /// How arrays are read.
+    #[serde(skip_serializing_if = "ArraySpec::is_default")]
+    pub array: ArraySpec,
 }
 
 /// Kinds of data files.
@@ -86,11 +97,19 @@ pub enum DataFormat {
     Cifar100Coarse,
     /// Pictures (JPEG, PNG) in one folder a class, in a folder, a tar or a tar.gz.
     Folder,
+    /// Tables with a comma between the fields, plain or gzip.
+    Csv,
+    /// Tables with a tabulator between the fields, plain or gzip.
+    Tsv,
+    /// numpy's arrays (`.npy`, `.npz`): the samples and then, where there are any, the labels.
+    Npy,
+    /// As `npy`, of safetensors.
+    Safetensors,
 }
 
 /// One of several sources of samples.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[serde(deny_unknown_fields, default)]
 pub struct SourceSpec {
     /// Kind of files.
     pub format: DataFormat,
@@ -162,11 +181,14 @@ impl Default for DataSpec {
             mean,
             std,
             augment: Vec::new(),
+            test_fraction: None,
             validation: 0,
             stratify: false,
             oversample: false,
             limit: None,
             labels: Vec::new(),
+            table: TableSpec::default(),
+            array: ArraySpec::default(),
         }
     }
 }

@@ -38,7 +38,7 @@ pub struct Records<'a> {
 pub fn text(bytes: &[u8]) -> Result<&str> {
     let text = core::str::from_utf8(bytes).map_err(|error| {
         let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
-        let line = before.iter().filter(|&&byte| byte == b'\n').count().saturating_add(1);
+        let line = before.split(|&byte| byte == b'\n').count();
         refused(line, "is not UTF-8: save the file in that encoding")
     })?;
     Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
@@ -143,7 +143,7 @@ pub(super) fn refused(line: usize, message: impl Into<String>) -> Error {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
+    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::*;
     use alloc::string::ToString;
     use proptest::prelude::*;
@@ -158,6 +158,7 @@ mod tests {
         records.map(|record| record.map(owned).map_err(|e| e.to_string())).collect()
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "as what it is compared with")]
     fn record(line: usize, fields: &[&str]) -> Result<(usize, Vec<String>), String> {
         Ok((line, fields.iter().map(ToString::to_string).collect()))
     }

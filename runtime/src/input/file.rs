@@ -70,10 +70,8 @@ fn array<'a>(rule: &'a ValuesPreprocess, array: &Array<'a>, shape: &[usize]) -> 
     // Where value `i` of the device's input stands in a sample of the array.
     let plane = size / channels.max(1);
     let channels_first = image.is_some() && !rule.channels_last;
-    let place = move |i: usize| match channels_first {
-        true => i % channels * plane + i / channels,
-        false => i,
-    };
+    let place =
+        move |i: usize| if channels_first { i % channels * plane + i / channels } else { i };
     let array = array.clone();
     Ok(Box::new((0..count).map(move |at| {
         let value = |i: usize| rule.apply(array.at(at * size + place(i)) as f32, i % channels);

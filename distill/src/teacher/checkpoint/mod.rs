@@ -14,7 +14,7 @@ mod rebuild;
 mod tests;
 mod torch;
 mod weights;
-mod zip;
+pub(crate) mod zip;
 
 use std::path::Path;
 

@@ -36,16 +36,19 @@ const MOST_LEVELS: usize = 4;
 /// The tensors of a ZIP checkpoint.
 pub(super) fn read_zip(bytes: &[u8]) -> Result<Weights<'_>, String> {
     let archive = Archive::read(bytes)?;
+    if let Some(name) = archive.compressed() {
+        return Err(format!("entry {name:?} is compressed: save it with torch.save, which stores"));
+    }
     let folder = archive
         .names()
         .find_map(|name| name.strip_suffix("data.pkl"))
         .ok_or("is a ZIP archive without data.pkl: torch.save did not write it")?;
-    if archive.get(&format!("{folder}byteorder")).is_some_and(|order| order != b"little") {
+    if archive.stored(&format!("{folder}byteorder")).is_some_and(|order| order != b"little") {
         return Err("was saved on a big-endian machine, which is not read".into());
     }
-    let pickle = archive.get(&format!("{folder}data.pkl")).unwrap_or_default();
+    let pickle = archive.stored(&format!("{folder}data.pkl")).unwrap_or_default();
     let pickle = Pickle::read(&mut Cursor::new(pickle))?;
-    weights(&pickle, |key| archive.get(&format!("{folder}data/{key}")))
+    weights(&pickle, |key| archive.stored(&format!("{folder}data/{key}")))
 }
 
 /// The tensors of a checkpoint in the older format.

@@ -1,4 +1,5 @@
-//! The ZIP archives that `torch.save` writes: entries stored as they are (PKWARE APPNOTE 6.3, 4.3).
+//! ZIP archives as `torch.save` and `numpy.savez` write them: entries stored or deflated (PKWARE
+//! APPNOTE 6.3, 4.3).
 #![deny(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -6,12 +7,16 @@
     clippy::arithmetic_side_effects
 )]
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::io::Read;
+
+use flate2::read::DeflateDecoder;
 
 use super::cursor::Cursor;
 
 /// First bytes of an archive that holds something.
-pub(super) const MAGIC: &[u8] = b"PK\x03\x04";
+pub(crate) const MAGIC: &[u8] = b"PK\x03\x04";
 
 const END_OF_DIRECTORY: &[u8] = b"PK\x05\x06";
 const DIRECTORY_ENTRY: &[u8] = b"PK\x01\x02";
@@ -19,11 +24,19 @@ const DIRECTORY_ENTRY: &[u8] = b"PK\x01\x02";
 /// Bytes of the record at the end, without its comment of up to 65,535 bytes.
 const END_BYTES: usize = 22;
 
-/// The entries of an archive by name, as they lie in its bytes.
-pub(super) struct Archive<'a>(BTreeMap<&'a str, &'a [u8]>);
+/// The entries of an archive by name.
+pub(crate) struct Archive<'a>(BTreeMap<&'a str, Entry<'a>>);
+
+/// An entry as it lies in the archive's bytes.
+#[derive(Clone, Copy)]
+enum Entry<'a> {
+    Stored(&'a [u8]),
+    /// Compressed, and how many bytes it has otherwise.
+    Deflated(&'a [u8], u32),
+}
 
 impl<'a> Archive<'a> {
-    pub(super) fn read(bytes: &'a [u8]) -> Result<Self, String> {
+    pub(crate) fn read(bytes: &'a [u8]) -> Result<Self, String> {
         let from = bytes.len().saturating_sub(END_BYTES.saturating_add(usize::from(u16::MAX)));
         let tail = bytes.get(from..).unwrap_or_default();
         let end = tail
@@ -45,19 +58,43 @@ impl<'a> Archive<'a> {
         Ok(Self(entries))
     }
 
-    /// The bytes of the entry `name`.
-    pub(super) fn get(&self, name: &str) -> Option<&'a [u8]> {
-        self.0.get(name).copied()
+    /// The bytes of the entry `name` where it is stored as it is.
+    pub(crate) fn stored(&self, name: &str) -> Option<&'a [u8]> {
+        match self.0.get(name) {
+            Some(Entry::Stored(data)) => Some(data),
+            _ => None,
+        }
+    }
+
+    /// The bytes of the entry `name`, inflated where they are compressed; `None` where there is none.
+    pub(crate) fn get(&self, name: &str) -> Option<Result<Cow<'a, [u8]>, String>> {
+        let (data, size) = match *self.0.get(name)? {
+            Entry::Stored(data) => return Some(Ok(Cow::Borrowed(data))),
+            Entry::Deflated(data, size) => (data, u64::from(size)),
+        };
+        // Not reserved by the directory's word, and no more than it says.
+        let mut bytes = Vec::new();
+        let read = DeflateDecoder::new(data).take(size.saturating_add(1)).read_to_end(&mut bytes);
+        let right = read.is_ok_and(|read| read as u64 == size);
+        Some(right.then_some(Cow::Owned(bytes)).ok_or_else(|| {
+            format!("entry {name:?} cannot be inflated to {size} bytes: it is damaged")
+        }))
     }
 
     /// Names of the entries, sorted.
-    pub(super) fn names(&self) -> impl Iterator<Item = &'a str> + '_ {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'a str> + '_ {
         self.0.keys().copied()
+    }
+
+    /// The first entry that is compressed.
+    pub(super) fn compressed(&self) -> Option<&'a str> {
+        let entries = self.0.iter();
+        entries.filter(|(_, entry)| matches!(entry, Entry::Deflated(..))).map(|(n, _)| *n).next()
     }
 }
 
 /// The next entry of the directory: its name and its data.
-fn entry<'a>(bytes: &'a [u8], directory: &mut Cursor<'a>) -> Result<(&'a str, &'a [u8]), String> {
+fn entry<'a>(bytes: &'a [u8], directory: &mut Cursor<'a>) -> Result<(&'a str, Entry<'a>), String> {
     if directory.take(4)? != DIRECTORY_ENTRY {
         return Err("has a damaged directory: download or save it again".into());
     }
@@ -73,10 +110,10 @@ fn entry<'a>(bytes: &'a [u8], directory: &mut Cursor<'a>) -> Result<(&'a str, &'
         .map_err(|e| format!("has an entry whose name is not UTF-8: {e}"))?;
     directory.take(extra)?;
     directory.take(comment)?;
-    if method != 0 || stored != size {
-        return Err(format!("entry {name:?} is compressed: save it with torch.save, which stores"));
+    if !matches!(method, 0 | 8) || (method == 0 && stored != size) {
+        return Err(format!("entry {name:?} is neither stored nor deflated, which is not read"));
     }
-    if size == u32::MAX || offset == u32::MAX {
+    if size == u32::MAX || stored == u32::MAX || offset == u32::MAX {
         return Err(format!("entry {name:?} lies beyond 4 GB, which is not read"));
     }
     let mut local = from_offset(bytes, offset)?;
@@ -87,8 +124,8 @@ fn entry<'a>(bytes: &'a [u8], directory: &mut Cursor<'a>) -> Result<(&'a str, &'
     let (own_name, own_extra) = (local.u16()?, local.u16()?);
     local.take(own_name.into())?;
     local.take(own_extra.into())?;
-    let data = local.take_long(size.into()).map_err(|e| format!("entry {name:?} {e}"))?;
-    Ok((name, data))
+    let data = local.take_long(stored.into()).map_err(|e| format!("entry {name:?} {e}"))?;
+    Ok((name, if method == 0 { Entry::Stored(data) } else { Entry::Deflated(data, size) }))
 }
 
 fn from_offset(bytes: &[u8], offset: u32) -> Result<Cursor<'_>, String> {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::refused;
 use crate::Result;
 
-pub use rows::{Row, TableRows, position};
+pub use rows::{Row, TableRows};
 
 /// How the fields of a row become features, column by column.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -40,7 +40,7 @@ impl TablePreprocess {
     ///
     /// An error where the file is not UTF-8 or lacks a column; each row may be one of its own.
     pub fn rows<'a>(&'a self, file: &'a [u8]) -> Result<TableRows<'a>> {
-        let delimiter = u8::try_from(self.delimiter).unwrap_or(b',');
+        let delimiter = u8::try_from(self.delimiter).ok().filter(u8::is_ascii).unwrap_or(b',');
         let mut records = Records::new(csv::text(file)?, delimiter);
         let header = if self.header { records.next().transpose()? } else { None };
         let place = |column: &Column| match &header {
@@ -58,7 +58,7 @@ impl TablePreprocess {
 }
 
 /// Where the column called `name` stands in a file without titles.
-pub fn position(name: &str) -> Result<usize> {
+fn position(name: &str) -> Result<usize> {
     let number = name.parse().ok().and_then(|number: usize| number.checked_sub(1));
     number.ok_or_else(|| {
         let what = "the columns of a file without titles are called 1, 2, …";
@@ -67,13 +67,13 @@ pub fn position(name: &str) -> Result<usize> {
 }
 
 fn no_column(name: &str, titles: &Record<'_>) -> Error {
-    let titles: Vec<&str> = titles.fields.iter().map(|title| title.trim()).collect();
+    let names: Vec<&str> = titles.fields.iter().map(|title| title.trim()).collect();
     let what = format!(
         "column {name:?}, which the model reads, is not among the titles ({}): the first line must \
          have those of the training file",
-        shortened(&titles.join(", "))
+        shortened(&names.join(", "))
     );
-    csv::refused(1, what)
+    csv::refused(titles.line, what)
 }
 
 /// The first 60 characters.
@@ -118,7 +118,7 @@ impl Iterator for TableRows<'_> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
+    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::*;
     use crate::input::ColumnRule;
     use alloc::string::ToString;
