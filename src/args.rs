@@ -93,7 +93,7 @@ pub enum Command {
     Validate(ValidateArgs),
     /// Show the layers, sizes and memory of a model, or compare two
     Inspect(InspectArgs),
-    /// Classify images, or the rows of a table
+    /// Classify images, sounds or the rows of a table
     Predict(PredictArgs),
     /// Time single inferences on this machine
     Bench(BenchArgs),
@@ -268,12 +268,13 @@ pub struct InspectArgs {
 Examples:
   hipflask predict student-int8.safetensors shoe.pgm
   hipflask predict student-int8.safetensors images/*.ppm --top 1 --json
-  hipflask predict student-int8.safetensors rows.csv")]
+  hipflask predict student-int8.safetensors rows.csv
+  hipflask predict student-int8.safetensors seven.wav")]
 pub struct PredictArgs {
     /// The model
     pub model: PathBuf,
-    /// Images of the model's size (PGM, PPM or raw bytes), tables with its columns (CSV, TSV), or
-    /// arrays (.npy)
+    /// Images of the model's size (PGM, PPM or raw bytes), sounds of its rate (WAV), tables with its
+    /// columns (CSV, TSV), or arrays (.npy)
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// Classes to print for each

@@ -1,5 +1,6 @@
 //! One file a command, and what concerns several.
 
+mod audio;
 mod bad_input;
 mod bench;
 mod budget;

@@ -190,10 +190,17 @@ impl<'a> Batches<'a> {
         if self.augment.is_empty() {
             return;
         }
+        let stream =
+            |&index: &usize| Stream::new(self.seed, "augment", &[self.epoch, index as u64]);
+        if let (Samples::Waves(waves), Some(front_end)) = (&mut *raw, self.conversion.front_end()) {
+            for (clip, mut stream) in waves.clips.iter_mut().zip(indices.iter().map(stream)) {
+                self.augment.iter().for_each(|a| a.apply_to_sound(clip, front_end, &mut stream));
+            }
+            return;
+        }
         let Samples::Images { shape, pixels } = raw else { return };
         let images = pixels.chunks_exact_mut(shape.iter().product::<usize>().max(1));
-        for (image, &index) in images.zip(indices) {
-            let mut stream = Stream::new(self.seed, "augment", &[self.epoch, index as u64]);
+        for (image, mut stream) in images.zip(indices.iter().map(stream)) {
             for augment in self.augment {
                 augment.apply(image, *shape, &mut stream);
             }

@@ -1,8 +1,11 @@
 //! From raw samples to the network's input, by the rule that travels with the model.
 
+use hipflask_runtime::input::audio::{AudioFrontEnd, Extractor};
 use hipflask_runtime::input::{ColumnRule, Preprocess, TablePreprocess};
+use rayon::prelude::*;
 
 use super::Samples;
+use super::audio::Waves;
 use super::rows::{Fields, Rows};
 use crate::{Error, ErrorKind, Result};
 
@@ -19,6 +22,8 @@ enum Rule {
     Standard(Vec<[f32; 2]>),
     /// What is done with which column of the rows.
     Columns(Vec<ColumnStep>),
+    /// The features of sounds.
+    Features(Box<Extractor>),
 }
 
 /// One column that the network reads.
@@ -57,6 +62,9 @@ impl Conversion {
                 Ok(Self { shape: shape.clone(), rule: Rule::Standard(pairs.collect()) })
             }
             (Samples::Rows(rows), Preprocess::Table(table)) => Self::of_rows(rows, table),
+            (Samples::Waves(waves), Preprocess::Audio(front_end)) => {
+                Self::of_waves(waves, front_end)
+            }
             _ => Err(refused(format!(
                 "the data are {}, the preprocessing is for {}: give the data that the model was \
                  trained for",
@@ -98,7 +106,28 @@ impl Conversion {
         Ok(Self { shape: vec![table.width()], rule: Rule::Columns(steps) })
     }
 
-    /// The network's input for one sample: `[c, h, w]`, or `[features]`.
+    fn of_waves(waves: &Waves, front_end: &AudioFrontEnd) -> Result<Self> {
+        if waves.rate != front_end.rate {
+            return Err(refused(format!(
+                "the sounds have {} samples a second, the model takes {}: give the data that it was \
+                 trained for",
+                waves.rate, front_end.rate
+            )));
+        }
+        let extractor = Extractor::new(front_end).map_err(|e| refused(e.message()))?;
+        let [frames, features] = extractor.shape();
+        Ok(Self { shape: vec![1, frames, features], rule: Rule::Features(extractor.into()) })
+    }
+
+    /// The front end, where samples are sounds.
+    pub(super) fn front_end(&self) -> Option<&AudioFrontEnd> {
+        match &self.rule {
+            Rule::Features(extractor) => Some(extractor.front_end()),
+            _ => None,
+        }
+    }
+
+    /// The network's input for one sample: `[c, h, w]`, `[1, frames, features]`, or `[features]`.
     pub fn shape(&self) -> &[usize] {
         &self.shape
     }
@@ -130,6 +159,11 @@ impl Conversion {
                     step.append(&rows.columns()[step.column].fields, index, output);
                 }
             }
+            (Rule::Features(extractor), Samples::Waves(waves)) => {
+                let start = output.len();
+                output.resize(start + size, 0.0);
+                waves.clips[index].features(&mut extractor.clone(), &mut output[start..]);
+            }
             _ => panic!("a conversion is made for the kind of samples it is used on"),
         }
     }
@@ -137,6 +171,15 @@ impl Conversion {
     /// The inputs of all `samples`, one after another.
     pub fn all(&self, samples: &Samples) -> Vec<f32> {
         let n = samples.len();
+        if let (Rule::Features(extractor), Samples::Waves(waves)) = (&self.rule, samples) {
+            let size = self.shape.iter().product::<usize>();
+            let mut output = vec![0.0; n * size];
+            output.par_chunks_mut(size).zip(&waves.clips).for_each_init(
+                || extractor.clone(),
+                |extractor, (features, clip)| clip.features(extractor, features),
+            );
+            return output;
+        }
         let mut output = Vec::with_capacity(n * self.shape.iter().product::<usize>());
         (0..n).for_each(|index| self.append(samples, index, &mut output));
         output

@@ -2,11 +2,15 @@
 
 use hipflask_runtime::input::{ImagePreprocess, Preprocess};
 
-use super::{DataSpec, Samples, array, table};
+use super::{DataSpec, Samples, array, audio, table};
 use crate::{Error, ErrorKind, Result};
 
 /// The preprocessing for samples like `training`, which are the training samples and no others.
 pub(super) fn preprocess(training: &Samples, spec: &DataSpec) -> Result<Preprocess> {
+    if spec.audio.is_some() && !matches!(training, Samples::Waves(_)) {
+        let what = format!("is for sounds, the data are {}", training.describe());
+        return Err(Error::new(ErrorKind::Data, "data.audio", what));
+    }
     Ok(match training {
         Samples::Images { .. } | Samples::Pictures(_) => {
             only_for_values(spec)?;
@@ -14,6 +18,10 @@ pub(super) fn preprocess(training: &Samples, spec: &DataSpec) -> Result<Preproce
         }
         Samples::Values { shape, values } => {
             Preprocess::Values(array::preprocess(shape, values, spec)?)
+        }
+        Samples::Waves(waves) => {
+            let spec = spec.audio.clone().unwrap_or_default();
+            Preprocess::Audio(audio::standardised(&spec, waves)?)
         }
         Samples::Rows(rows) => {
             only_for_others(spec)?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::part::{self, Part};
 use super::{
-    Conversion, DataFormat, DataSet, DataSpec, Places, Samples, Split, array, choose, cifar,
+    Conversion, DataFormat, DataSet, DataSpec, Places, Samples, Split, array, audio, choose, cifar,
     digits, fitted, folder, idx, picture, resize, table, test_part,
 };
 use crate::fingerprint::Fingerprint;
@@ -51,8 +51,8 @@ pub(super) fn load(spec: &DataSpec, places: &Places, seed: u64) -> Result<DataSe
         let what = format!("the training samples are {a}, the test samples {b}: they must agree");
         return Err(wrong("data", what));
     }
-    if !spec.augment.is_empty() && train.samples.image_shape().is_none() {
-        let what = format!("is for images, the data are {}", train.samples.describe());
+    if let Some(change) = spec.augment.iter().find(|change| !change.suits(&train.samples)) {
+        let what = format!("\"{change}\" is not for the data, {}", train.samples.describe());
         return Err(wrong("data.augment", what));
     }
     let fingerprint = fingerprint([Some(&train), validation.as_ref(), Some(&test)]);
@@ -85,6 +85,10 @@ fn read(spec: &DataSpec, places: &Places) -> Result<[Option<Part>; 2]> {
         })?,
         DataFormat::Csv | DataFormat::Tsv => table::read(spec, places)?,
         DataFormat::Npy | DataFormat::Safetensors => array::read(spec, places)?,
+        DataFormat::Wav => each(spec, |name| {
+            let (root, inner) = spec.locate_tree(name, places)?;
+            audio::read(&root, &inner, spec)
+        })?,
     };
     Ok([train.map(|part| part.without_first(spec.skip)).transpose()?, test])
 }

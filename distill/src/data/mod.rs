@@ -3,6 +3,7 @@
 mod array;
 #[cfg(test)]
 mod array_tests;
+mod audio;
 mod augment;
 mod batch;
 mod choose;
@@ -36,6 +37,7 @@ mod tests;
 use hipflask_runtime::input::Preprocess;
 
 pub use array::ArraySpec;
+pub use audio::{AudioAugment, AudioSpec, Axis, Clip, FeatureKind, LabelFrom, Mask, Waves};
 pub use augment::Augment;
 pub use batch::{Batch, Batches, Mixed, shuffled};
 pub use conversion::Conversion;
@@ -102,7 +104,7 @@ pub struct DataSet {
     pub class_names: Vec<String>,
     /// How raw samples become the network's input.
     pub preprocess: Preprocess,
-    /// Random changes to training images.
+    /// Random changes to training samples.
     pub augment: Vec<Augment>,
     /// Damaged files and samples that were left out by `on_error = "skip"`, and what is wrong with
     /// each.
@@ -117,7 +119,8 @@ impl DataSet {
         load::load(spec, places, seed)
     }
 
-    /// The network's input for one sample: `[c, h, w]` for images, `[features]` for tables.
+    /// The network's input for one sample: `[c, h, w]` for images, `[features]` for tables,
+    /// `[1, frames, features]` for sounds.
     ///
     /// An error where the preprocessing is for samples of another kind.
     pub fn shape(&self) -> Result<Vec<usize>> {

@@ -1,5 +1,6 @@
 //! Samples of one kind, raw: what preprocessing makes the network's input of.
 
+use super::audio::Waves;
 use super::pictures::Pictures;
 use super::rows::Rows;
 use crate::fingerprint::Fingerprint;
@@ -25,6 +26,8 @@ pub enum Samples {
     },
     /// Rows of a table.
     Rows(Rows),
+    /// Sounds.
+    Waves(Waves),
 }
 
 impl Samples {
@@ -35,6 +38,7 @@ impl Samples {
             Self::Pictures(pictures) => pictures.len(),
             Self::Values { shape, values } => count(values.len(), shape),
             Self::Rows(rows) => rows.len(),
+            Self::Waves(waves) => waves.clips.len(),
         }
     }
 
@@ -65,6 +69,7 @@ impl Samples {
                 Self::Values { shape: shape.clone(), values: chosen(values, shape, indices) }
             }
             Self::Rows(rows) => Self::Rows(rows.select(indices)),
+            Self::Waves(waves) => Self::Waves(waves.select(indices)),
         }
     }
 
@@ -119,6 +124,9 @@ impl Samples {
                 values.extend(more);
             }
             (Self::Rows(rows), Self::Rows(more)) => return rows.append(more).map_err(Self::Rows),
+            (Self::Waves(waves), Self::Waves(more)) if waves.rate == more.rate => {
+                waves.clips.extend(more.clips);
+            }
             (_, more) => return Err(more),
         }
         Ok(())
@@ -137,6 +145,7 @@ impl Samples {
             Self::Pictures(pictures) => describe_shape("images", &pictures.shape()),
             Self::Values { shape, .. } => describe_shape("values", shape),
             Self::Rows(rows) => format!("rows of {} columns", rows.columns().len()),
+            Self::Waves(waves) => format!("sounds at {} Hz", waves.rate),
         }
     }
 
@@ -153,6 +162,7 @@ impl Samples {
                 fingerprint.numbers(values.iter().map(|v| u64::from(v.to_bits())));
             }
             Self::Rows(rows) => rows.fingerprint(fingerprint),
+            Self::Waves(waves) => waves.fingerprint(fingerprint),
         }
     }
 }

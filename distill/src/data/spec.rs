@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use hipflask_runtime::input::ImagePreprocess;
 use serde::{Deserialize, Serialize};
 
+use super::audio::AudioSpec;
 use super::augment::Augment;
 use super::{ArraySpec, TableSpec};
 use crate::{Error, ErrorKind, Result};
@@ -67,6 +68,9 @@ pub struct DataSpec {
     /// Most training samples used, chosen at random under the recipe's seed; all without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
+    /// How sounds become features.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audio: Option<AudioSpec>,
     /// Class names; "0", "1", … without them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
@@ -105,6 +109,9 @@ pub enum DataFormat {
     Npy,
     /// As `npy`, of safetensors.
     Safetensors,
+    /// Sounds (WAV) in one folder a class, or with the class in their names, in a folder, a tar or a
+    /// tar.gz.
+    Wav,
 }
 
 /// One of several sources of samples.
@@ -186,6 +193,7 @@ impl Default for DataSpec {
             stratify: false,
             oversample: false,
             limit: None,
+            audio: None,
             labels: Vec::new(),
             table: TableSpec::default(),
             array: ArraySpec::default(),

@@ -24,8 +24,9 @@ type Inputs<'a> = Box<dyn Iterator<Item = Result<Input>> + 'a>;
 
 impl Preprocess {
     /// The inputs in the bytes of `file` for a network in device layout whose input has `shape`,
-    /// which includes the batch: one in an image (see [`image::decode`]), one in each row of a table
-    /// ([`TablePreprocess::rows`](super::TablePreprocess::rows)), one or many in an array (`.npy`).
+    /// which includes the batch: one in an image (see [`image::decode`]) or a sound (WAV), one in each
+    /// row of a table ([`TablePreprocess::rows`](super::TablePreprocess::rows)), one or many in an array
+    /// (`.npy`).
     pub fn inputs<'a>(&'a self, file: &'a [u8], shape: &[usize]) -> Result<Inputs<'a>> {
         match self {
             Self::Image(rule) => {
@@ -41,6 +42,10 @@ impl Preprocess {
                 Ok(Box::new(
                     rows.map(|row| row.map(|r| Input { at: Some(r.line), values: r.features })),
                 ))
+            }
+            Self::Audio(front_end) => {
+                let values = front_end.features(file)?;
+                Ok(Box::new(iter::once(Ok(Input { at: None, values }))))
             }
             Self::Values(rule) => array(rule, &Array::npy(file)?, shape),
         }

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::graph::Layout;
 use crate::{Error, ErrorKind, Result};
 
+use audio::AudioFrontEnd;
 pub use file::Input;
 pub use npy::{Array, Element};
 pub use pixels::ImagePreprocess;
@@ -33,6 +34,8 @@ pub enum Preprocess {
     Values(ValuesPreprocess),
     /// The fields of a table's row.
     Table(TablePreprocess),
+    /// The samples of a sound.
+    Audio(AudioFrontEnd),
 }
 
 impl Default for Preprocess {
@@ -43,12 +46,13 @@ impl Default for Preprocess {
 }
 
 impl Preprocess {
-    /// What it starts from, for messages: `images`, `values`, `rows of a table`.
+    /// What it starts from, for messages: `images`, `values`, `rows of a table`, `sounds`.
     pub const fn reads(&self) -> &'static str {
         match self {
             Self::Image(_) => "images",
             Self::Values(_) => "values",
             Self::Table(_) => "rows of a table",
+            Self::Audio(_) => "sounds",
         }
     }
 
@@ -60,6 +64,17 @@ impl Preprocess {
             Self::Image(image_rule) => image_rule.check(image.map_or(1, |[_, _, c]| c)),
             Self::Values(rule) => rule.check(image.map_or(elements, |[_, _, c]| c)),
             Self::Table(rule) => rule.check(elements),
+            Self::Audio(rule) => {
+                rule.check()?;
+                let [frames, features] = rule.shape();
+                if image == Some([frames, features, 1]) {
+                    return Ok(());
+                }
+                Err(refused(format!(
+                    "the front end gives {frames} frames of {features} features, the network takes \
+                     another shape"
+                )))
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! Random changes to training images: a pure function of seed, epoch and sample.
+//! Random changes to training samples: a pure function of seed, epoch and sample.
 
 mod colour;
 mod rand_augment;
@@ -8,8 +8,11 @@ mod tests;
 
 use std::fmt;
 
+use hipflask_runtime::input::audio::AudioFrontEnd;
 use serde::{Deserialize, Serialize};
 
+use super::Samples;
+use super::audio::{AudioAugment, Clip};
 use crate::random::Stream;
 
 /// One random change.
@@ -32,6 +35,8 @@ pub enum Augment {
         /// Their strength, from 0 to 30.
         strength: usize,
     },
+    /// A change to a sound.
+    Audio(AudioAugment),
 }
 
 /// Widest border of `crop:N`.
@@ -70,6 +75,22 @@ impl Augment {
             Self::RandAugment { count, strength } => {
                 (0..count).for_each(|_| rand_augment::apply(pixels, shape, strength, stream));
             }
+            Self::Audio(_) => {}
+        }
+    }
+
+    /// Changes one sound, which `front_end` will hear.
+    pub fn apply_to_sound(self, clip: &mut Clip, front_end: &AudioFrontEnd, stream: &mut Stream) {
+        if let Self::Audio(change) = self {
+            change.apply(clip, front_end, stream);
+        }
+    }
+
+    /// Whether it changes samples of this kind.
+    pub fn suits(self, samples: &Samples) -> bool {
+        match self {
+            Self::Audio(_) => matches!(samples, Samples::Waves(_)),
+            _ => samples.image_shape().is_some(),
         }
     }
 }
@@ -91,7 +112,12 @@ impl TryFrom<String> for Augment {
                 "rand-augment",
                 Some(&[count @ 1..=MOST_CHANGES, strength @ 0..=rand_augment::STRONGEST]),
             ) => Ok(Self::RandAugment { count, strength }),
-            _ => Err(format!("unknown augmentation {text:?}: use {FORMS}")),
+            _ => AudioAugment::parse(&text).map(Self::Audio).ok_or_else(|| {
+                let sounds = AudioAugment::FORMS;
+                format!(
+                    "unknown augmentation {text:?}: use {FORMS} for images, {sounds} for sounds"
+                )
+            }),
         }
     }
 }
@@ -110,6 +136,7 @@ impl fmt::Display for Augment {
             Self::Erase(percent) => write!(f, "erase:{percent}"),
             Self::Jitter(percent) => write!(f, "jitter:{percent}"),
             Self::RandAugment { count, strength } => write!(f, "rand-augment:{count}:{strength}"),
+            Self::Audio(change) => change.fmt(f),
         }
     }
 }

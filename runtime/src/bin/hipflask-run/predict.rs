@@ -1,4 +1,4 @@
-//! `predict`: the best classes of images (PGM, PPM or raw bytes) and of a table's rows.
+//! `predict`: the best classes of images (PGM, PPM or raw bytes), sounds (WAV) and rows of tables.
 
 use std::fmt::Write as _;
 use std::io::Write;

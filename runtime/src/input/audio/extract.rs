@@ -6,10 +6,11 @@ use alloc::vec::Vec;
 
 use super::fft::PowerSpectrum;
 use super::mel::MelBank;
-use super::{Align, AudioFrontEnd, math, refused};
+use super::{AudioFrontEnd, math, refused};
 use crate::Result;
 
 /// Tables and buffers of an [`AudioFrontEnd`].
+#[derive(Clone)]
 pub struct Extractor {
     front_end: AudioFrontEnd,
     /// The Hann window over 32768, so that samples come out from -1 to 1.
@@ -50,6 +51,11 @@ impl Extractor {
         })
     }
 
+    /// What it computes.
+    pub fn front_end(&self) -> &AudioFrontEnd {
+        &self.front_end
+    }
+
     /// `[frames, features]` of a clip.
     pub fn shape(&self) -> [usize; 2] {
         self.front_end.shape()
@@ -61,13 +67,14 @@ impl Extractor {
     ///
     /// When `features` has no room for exactly `frames · features`.
     pub fn run(&mut self, clip: &[i16], features: &mut [f32]) {
+        self.run_shifted(clip, 0, features);
+    }
+
+    /// As [`Extractor::run`], with `clip` moved to `shift` samples later than it is aligned.
+    pub fn run_shifted(&mut self, clip: &[i16], shift: i32, features: &mut [f32]) {
         let [frames, width] = self.shape();
         assert_eq!(features.len(), frames * width, "room for {frames} frames of {width} features");
-        // Where the front end's clip begins within `clip`; negative when that is shorter.
-        let start = match self.front_end.align {
-            Align::Start => 0,
-            Align::Centre => (clip.len() as i64 - self.front_end.length as i64).div_euclid(2),
-        };
+        let start = self.front_end.start(clip.len()) - i64::from(shift);
         for (index, row) in features.chunks_exact_mut(width).enumerate() {
             self.window(clip, start + (index * self.front_end.hop) as i64);
             self.spectrum.run(&self.frame, &mut self.power);

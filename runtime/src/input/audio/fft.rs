@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use super::math;
 
 /// Tables and buffers for frames of one length.
+#[derive(Clone)]
 pub(super) struct PowerSpectrum {
     /// Where element `i` of the half-length transform lies before the first stage.
     reversed: Vec<u32>,

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use super::math;
 
 /// The bands' weights, each over the bins that it covers.
+#[derive(Clone)]
 pub(super) struct MelBank {
     /// First bin and number of bins of each band.
     spans: Vec<(usize, usize)>,

@@ -104,6 +104,14 @@ impl AudioFrontEnd {
         [frames, self.mfcc.unwrap_or(self.bands)]
     }
 
+    /// Where the front end's clip begins within one of `samples`; negative when that is shorter.
+    pub fn start(&self, samples: usize) -> i64 {
+        match self.align {
+            Align::Start => 0,
+            Align::Centre => (samples as i64 - self.length as i64).div_euclid(2),
+        }
+    }
+
     /// Checks the numbers; what fits no network's input must be found by the caller.
     pub fn check(&self) -> Result<()> {
         let &Self { length, frame, hop, fft, bands, low_hz, high_hz, floor, mfcc, .. } = self;
@@ -152,6 +160,17 @@ impl AudioFrontEnd {
             return Err(refused("mean and std must be finite, std above 0".into()));
         }
         Ok(())
+    }
+
+    /// The features of the sound in a WAV file, frame by frame; the error does not name the file.
+    pub fn features(&self, file: &[u8]) -> Result<Vec<f32>> {
+        let wav = Wav::parse(file)?;
+        self.check_rate(&wav)?;
+        let clip: Vec<i16> = wav.samples().collect();
+        let mut extractor = Extractor::new(self)?;
+        let mut features = vec![0.0; extractor.shape().iter().product()];
+        extractor.run(&clip, &mut features);
+        Ok(features)
     }
 
     /// An error unless `wav` has this rate: another one changes every feature.

@@ -2,6 +2,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::input::Preprocess;
 
 /// A sweep of triangle waves and some hum, in whole numbers, as in `tests/pytorch/audio_features.py`.
 fn chirp(n: i64) -> Vec<i16> {
@@ -114,6 +115,30 @@ fn silence_is_the_floor_standardised() {
     assert!(features(&front_end, &[]).iter().all(|&v| v.abs() < 1e-6));
     let one = AudioFrontEnd { mean: vec![ln_floor - 1.0], std: vec![2.0], ..log_mel() };
     assert!(features(&one, &vec![0; 9000]).iter().all(|&v| (v - 0.5).abs() < 1e-6));
+}
+
+#[test]
+fn a_file_gives_the_features_of_its_samples() {
+    let clip = chirp(3000);
+    let data: Vec<u8> = clip.iter().flat_map(|s| s.to_le_bytes()).collect();
+    let found = log_mel().features(&wav(1, 1, 8000, 16, &data)).unwrap();
+    assert_eq!(found, features(&log_mel(), &clip));
+    assert!(log_mel().features(&wav(1, 1, 16_000, 16, &data)).is_err());
+}
+
+#[test]
+fn the_network_must_take_frames_by_features() {
+    use crate::graph::Layout::{Nchw, Nhwc};
+    let preprocess = Preprocess::Audio(log_mel());
+    preprocess.check(Nhwc, &[1, 30, 10, 1]).unwrap();
+    preprocess.check(Nchw, &[1, 1, 30, 10]).unwrap();
+    for wrong in [&[1, 10, 30, 1][..], &[1, 30, 10, 2], &[1, 300]] {
+        let error = preprocess.check(Nhwc, wrong).unwrap_err();
+        assert!(error.message().contains("30 frames of 10 features"), "{error}");
+    }
+    let text = serde_json::to_string(&preprocess).unwrap();
+    assert!(text.starts_with("{\"kind\":\"audio\",\"rate\":8000"), "{text}");
+    assert_eq!(serde_json::from_str::<Preprocess>(&text).unwrap(), preprocess);
 }
 
 #[test]
@@ -251,6 +276,22 @@ proptest! {
         let at = |i: usize| usize::try_from(i as i64 + before).ok().and_then(|i| clip.get(i));
         let fitted: Vec<i16> = (0..length).map(|i| at(i).copied().unwrap_or(0)).collect();
         prop_assert_eq!(features(&front_end, &clip), features(&front_end, &fitted));
+    }
+
+    #[test]
+    fn a_shift_moves_the_clip_within_silence(n in 1_usize..300, shift in -200_i32..200) {
+        let front_end = AudioFrontEnd {
+            length: 200, align: Align::Start, frame: 32, hop: 13, fft: 64, bands: 4, ..log_mel()
+        };
+        let clip = chirp(n as i64);
+        let moved: Vec<i16> = match usize::try_from(shift) {
+            Ok(later) => vec![0; later].into_iter().chain(clip.clone()).collect(),
+            Err(_) => clip.iter().skip(shift.unsigned_abs() as usize).copied().collect(),
+        };
+        let mut extractor = Extractor::new(&front_end).unwrap();
+        let mut found = vec![f32::NAN; front_end.shape().iter().product()];
+        extractor.run_shifted(&clip, shift, &mut found);
+        prop_assert_eq!(found, features(&front_end, &moved));
     }
 
     #[test]
