@@ -93,7 +93,7 @@ pub enum Command {
     Validate(ValidateArgs),
     /// Show the layers, sizes and memory of a model, or compare two
     Inspect(InspectArgs),
-    /// Classify images, sounds or the rows of a table
+    /// Classify images, sounds, the rows of a table, or texts
     Predict(PredictArgs),
     /// Time single inferences on this machine
     Bench(BenchArgs),
@@ -269,14 +269,22 @@ Examples:
   hipflask predict student-int8.safetensors shoe.pgm
   hipflask predict student-int8.safetensors images/*.ppm --top 1 --json
   hipflask predict student-int8.safetensors rows.csv
-  hipflask predict student-int8.safetensors seven.wav")]
+  hipflask predict student-int8.safetensors seven.wav
+  hipflask predict student-int8.safetensors --text \"what a film\"
+  tail -f reviews.txt | hipflask predict student-int8.safetensors -")]
 pub struct PredictArgs {
     /// The model
     pub model: PathBuf,
     /// Images of the model's size (PGM, PPM or raw bytes), sounds of its rate (WAV), tables with its
-    /// columns (CSV, TSV), or arrays (.npy)
-    #[arg(required = true, value_name = "FILE")]
+    /// columns (CSV, TSV), arrays (.npy), or texts, one in each line (- is standard input)
+    #[arg(required_unless_present = "text", value_name = "FILE")]
     pub files: Vec<PathBuf>,
+    /// A text; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    pub text: Vec<String>,
+    /// The tokenizer.json that a model of text was trained with; bytes without it
+    #[arg(long, value_name = "FILE")]
+    pub tokenizer: Option<PathBuf>,
     /// Classes to print for each
     #[arg(long, value_name = "K", default_value = "5", value_parser = positive())]
     pub top: u64,

@@ -31,7 +31,8 @@ fn links(run: &Run, data: &DataSet) -> Result<Vec<Link>> {
     for (i, assistant) in table.assistants.iter().enumerate() {
         // Its weights are drawn apart from the student's, whose layers may have the same names.
         let seed = run.recipe.seed ^ (ASSISTANT_SEED + i as u64);
-        let graph = assistant.network_spec().build(&shape, data.classes, seed);
+        let spec = NetworkSpec { vocabulary: data.vocabulary(), ..assistant.network_spec() };
+        let graph = spec.build(&shape, data.classes, seed);
         let loss = assistant.loss.as_ref().unwrap_or(&distill.loss).clone();
         links.push(Link {
             role: format!("assistant-{}", i + 1),

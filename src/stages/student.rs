@@ -21,7 +21,7 @@ use crate::report::model::{ModelReport, TeacherReport};
 fn network(run: &Run, data: &DataSet) -> Result<(NetworkSpec, Option<Fit>)> {
     run.recipe.require_student()?;
     let table = &run.recipe.student;
-    let spec = table.network_spec();
+    let spec = NetworkSpec { vocabulary: data.vocabulary(), ..table.network_spec() };
     let Some(budget) = table.size_budget else { return Ok((spec, None)) };
     let fit = budget.widest(&spec, &data.shape()?, &data.class_names).context("[student]")?;
     Ok((fit.spec.clone(), Some(fit)))

@@ -26,18 +26,14 @@ use crate::report::model::MemberReport;
 use crate::report::training::TrainingReport;
 
 /// The network that a table at `place` declares, with initial weights; `None` where it declares none.
-fn declared(
-    spec: &NetworkSpec,
-    place: &str,
-    shape: &[usize],
-    classes: usize,
-    seed: u64,
-) -> Result<Option<Graph>> {
+fn declared(spec: NetworkSpec, place: &str, data: &DataSet, seed: u64) -> Result<Option<Graph>> {
     if spec.network.is_none() && spec.layers.is_none() {
         return Ok(None);
     }
     // The teacher's weights are drawn apart from the student's, whose layers may have the same names.
-    spec.build(shape, classes, seed ^ TEACHER_SEED).with_context(|| place.to_string()).map(Some)
+    let spec = NetworkSpec { vocabulary: data.vocabulary(), ..spec };
+    let graph = spec.build(&data.shape()?, data.classes, seed ^ TEACHER_SEED);
+    graph.with_context(|| place.to_string()).map(Some)
 }
 
 const TEACHER_SEED: u64 = 0x7ea_c4e5;
@@ -78,7 +74,7 @@ pub fn open(
     let &Source { table, place } = source;
     let shape = data.shape()?;
     // Bare weights replace all of its own: their seed decides nothing.
-    let declared = declared(&table.network_spec(), place, &shape, data.classes, 0)?;
+    let declared = declared(table.network_spec(), place, data, 0)?;
     let wishes = Wishes {
         preprocess: preprocess(table, place, data)?,
         channels: table.channels.unwrap_or_default(),
@@ -101,8 +97,7 @@ pub fn nodes(run: &Run, data: &DataSet) -> Result<Option<Nodes>> {
         let teacher = open(&path, &Source { table, place }, data, &run.device)?;
         return Ok(teacher.nodes().cloned());
     }
-    let (spec, shape) = (table.network_spec(), data.shape()?);
-    let declared = declared(&spec, "[teacher]", &shape, data.classes, run.recipe.seed)?;
+    let declared = declared(table.network_spec(), "[teacher]", data, run.recipe.seed)?;
     Ok(declared.map(|graph| Nodes::new(&graph)))
 }
 
@@ -119,8 +114,7 @@ pub fn obtain(run: &Run, data: &DataSet) -> Result<Scored> {
         let mut scored = read(run, data, &table.of_file(file), "[teacher]", "teacher.file")?;
         if same_file(&run.locate("teacher.file", file)?, &run.folder.teacher()) {
             // The same student, to the byte, whether its teacher was trained now or before.
-            let (spec, shape) = (table.network_spec(), data.shape()?);
-            let trained = declared(&spec, "[teacher]", &shape, data.classes, run.recipe.seed)?;
+            let trained = declared(table.network_spec(), "[teacher]", data, run.recipe.seed)?;
             scored.report.name = trained.map_or(scored.report.name, |graph| graph.name);
         }
         return Ok(scored);
@@ -184,8 +178,7 @@ fn train(run: &Run, student_data: &DataSet) -> Result<(NetworkTeacher, TrainingR
              or [teacher.data]"
         );
     }
-    let spec = table.network_spec();
-    let Some(graph) = declared(&spec, "[teacher]", &shape, data.classes, run.recipe.seed)? else {
+    let Some(graph) = declared(table.network_spec(), "[teacher]", data, run.recipe.seed)? else {
         bail!("{}: [teacher] names neither network nor layers", run.recipe.name);
     };
     let smoothed = LossSpec::CrossEntropy { weight: 1.0, label_smoothing: table.label_smoothing };

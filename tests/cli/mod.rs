@@ -22,4 +22,5 @@ mod sweep;
 mod tables;
 mod teachers;
 mod tensorboard;
+mod text;
 mod validate;

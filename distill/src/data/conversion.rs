@@ -1,7 +1,8 @@
 //! From raw samples to the network's input, by the rule that travels with the model.
 
 use hipflask_runtime::input::audio::{AudioFrontEnd, Extractor};
-use hipflask_runtime::input::{ColumnRule, Preprocess, TablePreprocess};
+use hipflask_runtime::input::text::Tokenizer;
+use hipflask_runtime::input::{ColumnRule, Preprocess, TablePreprocess, TextPreprocess};
 use rayon::prelude::*;
 
 use super::Samples;
@@ -24,6 +25,8 @@ enum Rule {
     Columns(Vec<ColumnStep>),
     /// The features of sounds.
     Features(Box<Extractor>),
+    /// How texts are cut and padded.
+    Tokens(TextPreprocess),
 }
 
 /// One column that the network reads.
@@ -64,6 +67,18 @@ impl Conversion {
             (Samples::Rows(rows), Preprocess::Table(table)) => Self::of_rows(rows, table),
             (Samples::Waves(waves), Preprocess::Audio(front_end)) => {
                 Self::of_waves(waves, front_end)
+            }
+            (Samples::Texts(texts), Preprocess::Text(rule)) => {
+                let sha256 = |file: Option<&Tokenizer>| file.map(|file| file.sha256.clone());
+                if sha256(texts.tokenizer()) != sha256(rule.tokenizer.as_ref()) {
+                    let reads = rule.tokenizer.as_ref().map_or("bytes", |file| file.name.as_str());
+                    return Err(refused(format!(
+                        "the data are {}, the model reads {reads:?}: give data.text.tokenizer the file \
+                         that the model was trained with, or leave it out for bytes",
+                        samples.describe()
+                    )));
+                }
+                Ok(Self { shape: vec![rule.length], rule: Rule::Tokens(rule.clone()) })
             }
             _ => Err(refused(format!(
                 "the data are {}, the preprocessing is for {}: give the data that the model was \
@@ -127,7 +142,7 @@ impl Conversion {
         }
     }
 
-    /// The network's input for one sample: `[c, h, w]`, `[1, frames, features]`, or `[features]`.
+    /// The network's input for one sample: `[c, h, w]`, `[1, frames, features]`, `[features]` or `[tokens]`.
     pub fn shape(&self) -> &[usize] {
         &self.shape
     }
@@ -163,6 +178,9 @@ impl Conversion {
                 let start = output.len();
                 output.resize(start + size, 0.0);
                 waves.clips[index].features(&mut extractor.clone(), &mut output[start..]);
+            }
+            (Rule::Tokens(rule), Samples::Texts(texts)) => {
+                rule.append(texts.get(index).iter().copied(), output);
             }
             _ => panic!("a conversion is made for the kind of samples it is used on"),
         }

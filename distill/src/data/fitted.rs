@@ -2,7 +2,7 @@
 
 use hipflask_runtime::input::{ImagePreprocess, Preprocess};
 
-use super::{DataSpec, Samples, array, audio, table};
+use super::{DataSpec, Samples, array, audio, table, text};
 use crate::{Error, ErrorKind, Result};
 
 /// The preprocessing for samples like `training`, which are the training samples and no others.
@@ -23,6 +23,7 @@ pub(super) fn preprocess(training: &Samples, spec: &DataSpec) -> Result<Preproce
             let spec = spec.audio.clone().unwrap_or_default();
             Preprocess::Audio(audio::standardised(&spec, waves)?)
         }
+        Samples::Texts(texts) => Preprocess::Text(text::preprocess(texts, &spec.text)?),
         Samples::Rows(rows) => {
             only_for_others(spec)?;
             Preprocess::Table(table::preprocess(rows, spec)?)

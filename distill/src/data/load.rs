@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::part::{self, Part};
 use super::{
     Conversion, DataFormat, DataSet, DataSpec, Places, Samples, Split, array, audio, choose, cifar,
-    digits, fitted, folder, idx, picture, resize, table, test_part,
+    digits, fitted, folder, idx, picture, resize, table, test_part, text,
 };
 use crate::fingerprint::Fingerprint;
 use crate::{Error, ErrorKind, Result};
@@ -89,6 +89,10 @@ fn read(spec: &DataSpec, places: &Places) -> Result<[Option<Part>; 2]> {
             let (root, inner) = spec.locate_tree(name, places)?;
             audio::read(&root, &inner, spec)
         })?,
+        DataFormat::Text => {
+            let tokenizer = text::tokenizer(spec, places)?;
+            each(spec, |name| text::read(name, spec, places, &tokenizer))?
+        }
     };
     Ok([train.map(|part| part.without_first(spec.skip)).transpose()?, test])
 }

@@ -33,6 +33,7 @@ mod table;
 mod test_part;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use hipflask_runtime::input::Preprocess;
 
@@ -48,6 +49,7 @@ pub use rows::{Fields, Rows, RowsColumn};
 pub use samples::{Samples, describe_shape};
 pub use spec::{DataFormat, DataSpec, OnError, Places, SourceSpec};
 pub use table::TableSpec;
+pub use text::{TextSpec, TextTokenizer, Texts};
 
 use crate::Result;
 
@@ -120,11 +122,19 @@ impl DataSet {
     }
 
     /// The network's input for one sample: `[c, h, w]` for images, `[features]` for tables,
-    /// `[1, frames, features]` for sounds.
+    /// `[1, frames, features]` for sounds, `[tokens]` for texts.
     ///
     /// An error where the preprocessing is for samples of another kind.
     pub fn shape(&self) -> Result<Vec<usize>> {
         Ok(Conversion::new(&self.train.samples, &self.preprocess)?.shape().to_vec())
+    }
+
+    /// Ids that occur, where the samples are texts.
+    pub fn vocabulary(&self) -> Option<usize> {
+        match &self.preprocess {
+            Preprocess::Text(rule) => Some(rule.vocabulary),
+            _ => None,
+        }
     }
 
     /// One epoch of training: shuffled and augmented, both a pure function of `seed` and `epoch`.

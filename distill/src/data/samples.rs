@@ -3,6 +3,7 @@
 use super::audio::Waves;
 use super::pictures::Pictures;
 use super::rows::Rows;
+use super::text::Texts;
 use crate::fingerprint::Fingerprint;
 
 /// Samples of one kind and size, raw and in memory.
@@ -28,6 +29,8 @@ pub enum Samples {
     Rows(Rows),
     /// Sounds.
     Waves(Waves),
+    /// Texts, split into tokens.
+    Texts(Texts),
 }
 
 impl Samples {
@@ -39,6 +42,7 @@ impl Samples {
             Self::Values { shape, values } => count(values.len(), shape),
             Self::Rows(rows) => rows.len(),
             Self::Waves(waves) => waves.clips.len(),
+            Self::Texts(texts) => texts.len(),
         }
     }
 
@@ -70,6 +74,7 @@ impl Samples {
             }
             Self::Rows(rows) => Self::Rows(rows.select(indices)),
             Self::Waves(waves) => Self::Waves(waves.select(indices)),
+            Self::Texts(texts) => Self::Texts(texts.select(indices)),
         }
     }
 
@@ -127,6 +132,9 @@ impl Samples {
             (Self::Waves(waves), Self::Waves(more)) if waves.rate == more.rate => {
                 waves.clips.extend(more.clips);
             }
+            (Self::Texts(texts), Self::Texts(more)) => {
+                return texts.append(more).map_err(Self::Texts);
+            }
             (_, more) => return Err(more),
         }
         Ok(())
@@ -146,6 +154,10 @@ impl Samples {
             Self::Values { shape, .. } => describe_shape("values", shape),
             Self::Rows(rows) => format!("rows of {} columns", rows.columns().len()),
             Self::Waves(waves) => format!("sounds at {} Hz", waves.rate),
+            Self::Texts(texts) => match texts.tokenizer() {
+                None => "texts as bytes".into(),
+                Some(file) => format!("texts as tokens of {:?}", file.name),
+            },
         }
     }
 
@@ -163,6 +175,7 @@ impl Samples {
             }
             Self::Rows(rows) => rows.fingerprint(fingerprint),
             Self::Waves(waves) => waves.fingerprint(fingerprint),
+            Self::Texts(texts) => texts.fingerprint(fingerprint),
         }
     }
 }

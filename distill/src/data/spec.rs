@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::audio::AudioSpec;
 use super::augment::Augment;
+use super::text::TextSpec;
 use super::{ArraySpec, TableSpec};
 use crate::{Error, ErrorKind, Result};
 
@@ -80,6 +81,9 @@ pub struct DataSpec {
     /// How arrays are read.
     #[serde(skip_serializing_if = "ArraySpec::is_default")]
     pub array: ArraySpec,
+    /// How texts are read.
+    #[serde(skip_serializing_if = "TextSpec::is_default")]
+    pub text: TextSpec,
 }
 
 /// Kinds of data files.
@@ -112,6 +116,9 @@ pub enum DataFormat {
     /// Sounds (WAV) in one folder a class, or with the class in their names, in a folder, a tar or a
     /// tar.gz.
     Wav,
+    /// Labelled texts: tables (TSV, CSV, plain or gzip), or `.txt` files in one folder a class, in a
+    /// folder, a tar or a tar.gz.
+    Text,
 }
 
 /// One of several sources of samples.
@@ -197,6 +204,7 @@ impl Default for DataSpec {
             labels: Vec::new(),
             table: TableSpec::default(),
             array: ArraySpec::default(),
+            text: TextSpec::default(),
         }
     }
 }

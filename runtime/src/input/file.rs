@@ -5,14 +5,14 @@ use alloc::format;
 use alloc::vec::Vec;
 use core::iter;
 
-use super::{Array, Preprocess, ValuesPreprocess, image};
+use super::{Array, Preprocess, ValuesPreprocess, csv, image};
 use crate::graph::Layout;
 use crate::{Error, ErrorKind, Result};
 
 /// One input of the network, as [`Session::predict`](crate::Session::predict) takes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Input {
-    /// The line of a row in its table, from 1, or the place of a sample in its array, from 0; none
+    /// The line of a row in its table or of a text, from 1, or the place of a sample in its array, from 0; none
     /// where the file is one input.
     pub at: Option<usize>,
     /// The numbers.
@@ -26,7 +26,7 @@ impl Preprocess {
     /// The inputs in the bytes of `file` for a network in device layout whose input has `shape`,
     /// which includes the batch: one in an image (see [`image::decode`]) or a sound (WAV), one in each
     /// row of a table ([`TablePreprocess::rows`](super::TablePreprocess::rows)), one or many in an array
-    /// (`.npy`).
+    /// (`.npy`), one in each line of text that is not empty.
     pub fn inputs<'a>(&'a self, file: &'a [u8], shape: &[usize]) -> Result<Inputs<'a>> {
         match self {
             Self::Image(rule) => {
@@ -48,6 +48,16 @@ impl Preprocess {
                 Ok(Box::new(iter::once(Ok(Input { at: None, values }))))
             }
             Self::Values(rule) => array(rule, &Array::npy(file)?, shape),
+            Self::Text(rule) => {
+                rule.check_bytes()?;
+                let lines = (1..).zip(csv::text(file)?.lines());
+                let lines = lines.filter(|(_, line)| !line.trim().is_empty());
+                Ok(Box::new(
+                    lines.map(|(line, text)| {
+                        Ok(Input { at: Some(line), values: rule.bytes_of(text) })
+                    }),
+                ))
+            }
         }
     }
 }
@@ -98,6 +108,7 @@ fn count(array: &[usize], sample: &[usize]) -> Option<usize> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::input::TextPreprocess;
     use crate::input::npy::tests::file;
 
     fn inputs(rule: ValuesPreprocess, bytes: &[u8], shape: &[usize]) -> Result<Vec<Input>> {
@@ -118,6 +129,17 @@ mod tests {
         for (at, (found, values)) in found.unwrap().into_iter().zip(expected).enumerate() {
             assert_eq!(found, Input { at: Some(at), values: values.to_vec() });
         }
+    }
+
+    #[test]
+    fn each_line_of_text_is_an_input() {
+        let rule = Preprocess::Text(TextPreprocess::bytes(3));
+        let found = rule.inputs("ab\r\n\n  \nß".as_bytes(), &[1, 3]).unwrap();
+        let found: Vec<Input> = found.collect::<Result<_>>().unwrap();
+        let input = |line, values: [f32; 3]| Input { at: Some(line), values: values.to_vec() };
+        assert_eq!(found, [input(1, [98.0, 99.0, 0.0]), input(4, [196.0, 160.0, 0.0])]);
+        let error = rule.inputs(b"a\n\xff", &[1, 3]).err().unwrap();
+        assert!(error.message().contains("not UTF-8"), "{error}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod image;
 pub mod npy;
 mod pixels;
 pub mod table;
+pub mod text;
 mod values;
 
 use alloc::format;
@@ -22,6 +23,7 @@ pub use file::Input;
 pub use npy::{Array, Element};
 pub use pixels::ImagePreprocess;
 pub use table::{Column, ColumnRule, Missing, TablePreprocess};
+pub use text::TextPreprocess;
 pub use values::ValuesPreprocess;
 
 /// How a raw sample becomes the network's input, by the kind of sample.
@@ -36,6 +38,8 @@ pub enum Preprocess {
     Table(TablePreprocess),
     /// The samples of a sound.
     Audio(AudioFrontEnd),
+    /// Text.
+    Text(TextPreprocess),
 }
 
 impl Default for Preprocess {
@@ -46,13 +50,14 @@ impl Default for Preprocess {
 }
 
 impl Preprocess {
-    /// What it starts from, for messages: `images`, `values`, `rows of a table`, `sounds`.
+    /// What it starts from, for messages: `images`, `values`, `rows of a table`, `sounds`, `text`.
     pub const fn reads(&self) -> &'static str {
         match self {
             Self::Image(_) => "images",
             Self::Values(_) => "values",
             Self::Table(_) => "rows of a table",
             Self::Audio(_) => "sounds",
+            Self::Text(_) => "text",
         }
     }
 
@@ -75,6 +80,7 @@ impl Preprocess {
                      another shape"
                 )))
             }
+            Self::Text(rule) => rule.check(elements),
         }
     }
 

@@ -15,7 +15,7 @@ hipflask-run: runs a hipflask model on this machine
 
 usage:
   hipflask-run info MODEL                  steps with their kernels, sizes, memory
-  hipflask-run predict MODEL FILE...       the three best classes of each image, .wav, or row of a .csv
+  hipflask-run predict MODEL FILE...       the three best classes of each image, .wav, row of a .csv, line of text
   hipflask-run bench MODEL [RUNS]          latency percentiles (default 1000 runs)
   hipflask-run verify MODEL GOLDEN         are the recorded answers reproduced, to the bit?
 

@@ -1,4 +1,4 @@
-//! `predict`: the best classes of images (PGM, PPM or raw bytes), sounds (WAV) and rows of tables.
+//! `predict`: the best classes of images (PGM, PPM or raw bytes), sounds (WAV), rows of tables and lines of text.
 
 use std::fmt::Write as _;
 use std::io::Write;

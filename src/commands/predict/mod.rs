@@ -1,14 +1,17 @@
-//! `predict`: the best classes of images (PGM, PPM or raw bytes), sounds (WAV) and rows of tables.
+//! `predict`: the best classes of images (PGM, PPM or raw bytes), sounds (WAV), rows of tables and texts.
+
+mod texts;
 
 use std::io::Write;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use hipflask_runtime::graph::Op;
 use hipflask_runtime::input::Preprocess;
 use hipflask_runtime::{Error, Model, Options, Session};
 use serde::Serialize;
 
+use self::texts::Texts;
 use super::print_json;
 use crate::args::{Common, PredictArgs};
 use crate::open;
@@ -22,8 +25,9 @@ struct Predictions {
 
 #[derive(Serialize)]
 struct Prediction {
+    /// The file, or the text of `--text`.
     file: String,
-    /// The line of a row, the place of a sample in an array.
+    /// The line of a row or a text, the place of a sample in an array.
     #[serde(skip_serializing_if = "Option::is_none")]
     at: Option<usize>,
     top: Vec<Class>,
@@ -50,22 +54,26 @@ pub fn run(args: &PredictArgs, common: &Common, out: &mut dyn Write) -> Result<O
             "{name}: the file says nothing of its preprocessing, so bytes cannot become its input"
         )
     })?;
+    let texts = match preprocess {
+        Preprocess::Text(rule) => Some(Texts::new(rule, args, &name)?),
+        other if !args.text.is_empty() || args.tokenizer.is_some() => {
+            let reads = other.reads();
+            bail!("{name}: reads {reads}: --text and --tokenizer are for models of text");
+        }
+        _ => None,
+    };
     let mut asked =
-        Asked { model: &model, preprocess, session: &mut session, top: args.top as usize };
+        Asked { model: &model, preprocess, session: &mut session, texts, top: args.top as usize };
     if common.json {
         let mut predictions = Vec::new();
-        for file in &args.files {
-            asked.predict(file, &mut |prediction| {
-                predictions.push(prediction);
-                Ok(())
-            })?;
-        }
+        asked.all(args, &mut |prediction| {
+            predictions.push(prediction);
+            Ok(())
+        })?;
         print_json(out, &Predictions { model: name, predictions })?;
         return Ok(Outcome::Done);
     }
-    for file in &args.files {
-        asked.predict(file, &mut |prediction| print(&prediction, out))?;
-    }
+    asked.all(args, &mut |prediction| print(&prediction, out))?;
     Ok(Outcome::Done)
 }
 
@@ -74,16 +82,38 @@ struct Asked<'a> {
     model: &'a Model,
     preprocess: &'a Preprocess,
     session: &'a mut Session,
+    /// Reads texts, where the model does.
+    texts: Option<Texts<'a>>,
     top: usize,
 }
 
+/// Takes predictions one by one.
+type Each<'a> = dyn FnMut(Prediction) -> Result<()> + 'a;
+
 impl Asked<'_> {
+    /// Gives `each` the prediction for every text and every input of the files.
+    fn all(&mut self, args: &PredictArgs, each: &mut Each<'_>) -> Result<()> {
+        let Some(texts) = self.texts.take() else {
+            return args.files.iter().try_for_each(|file| self.predict(file, each));
+        };
+        for text in &args.text {
+            each(self.prediction(text.clone(), None, &texts.input(text)?)?)?;
+        }
+        for file in &args.files {
+            texts.lines(file, &mut |line, input| {
+                each(self.prediction(file.display().to_string(), Some(line), input)?)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn prediction(&mut self, file: String, at: Option<usize>, input: &[f32]) -> Result<Prediction> {
+        let top = best(self.model, self.session.predict(input)?, self.top);
+        Ok(Prediction { file, at, top })
+    }
+
     /// Gives `each` the prediction for every input that is in `file`.
-    fn predict(
-        &mut self,
-        file: &Path,
-        each: &mut dyn FnMut(Prediction) -> Result<()>,
-    ) -> Result<()> {
+    fn predict(&mut self, file: &Path, each: &mut Each<'_>) -> Result<()> {
         let name = file.display().to_string();
         let bytes = std::fs::read(file).with_context(|| format!("{name}: cannot be read"))?;
         let shape = self.session.inputs().first().map(|port| port.shape.to_vec());
@@ -91,8 +121,7 @@ impl Asked<'_> {
         let inputs = self.preprocess.inputs(&bytes, &shape.unwrap_or_default());
         for input in inputs.map_err(in_file)? {
             let input = input.map_err(in_file)?;
-            let top = best(self.model, self.session.predict(&input.values)?, self.top);
-            each(Prediction { file: name.clone(), at: input.at, top })?;
+            each(self.prediction(name.clone(), input.at, &input.values)?)?;
         }
         Ok(())
     }
