@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use hipflask_runtime::Model;
 use hipflask_runtime::file::write_atomically;
+use hipflask_runtime::input::Preprocess;
 use sha2::{Digest, Sha256};
 
 /// Names of the files in a bundle.
@@ -48,12 +49,22 @@ pub fn size(folder: &Path) -> Result<u64> {
 fn readme(model: &Model) -> String {
     let graph = model.graph();
     let run = format!("./{}", device::NAME);
-    let commands = [
+    // None where the board lacks the preprocessing, or the tokenizer.
+    let sample = match model.preprocess() {
+        Some(Preprocess::Image(_)) => Some("IMAGE.pgm"),
+        Some(Preprocess::Table(_)) => Some("ROWS.csv"),
+        Some(Preprocess::Values(_)) => Some("ARRAY.npy"),
+        Some(Preprocess::Text(rule)) if rule.check_bytes().is_ok() => Some("LINES.txt"),
+        Some(Preprocess::Text(_)) | None => None,
+    };
+    let mut commands = vec![
         ("sha256sum -c SHA256SUMS".to_string(), "is everything here?"),
         (format!("{run} verify {MODEL} {GOLDEN}"), "are the answers the recorded ones?"),
         (format!("{run} bench {MODEL}"), "how fast?"),
-        (format!("{run} predict {MODEL} IMAGE.pgm"), "the three best classes"),
     ];
+    if let Some(sample) = sample {
+        commands.push((format!("{run} predict {MODEL} {sample}"), "the three best classes"));
+    }
     let mut text = format!(
         "{}: {} layers, {} bytes of weights\n\nCopy this folder to the board. There:\n\n",
         graph.name,
