@@ -6,6 +6,7 @@ use hipflask_distill::data::DataSet;
 use hipflask_distill::evaluate::{score, teacher_logits};
 use hipflask_distill::interpreter::Nodes;
 use hipflask_distill::loss::{LossSpec, Surroundings, Wanted, WeightedSum};
+use hipflask_distill::network::NetworkSpec;
 use hipflask_distill::trainer::TrainSpec;
 use hipflask_runtime::graph::Graph;
 
