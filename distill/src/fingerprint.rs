@@ -27,7 +27,6 @@ impl Fingerprint {
 }
 
 /// SHA-256 of `bytes` alone, as `sha256sum` prints it.
-#[cfg(test)]
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }

@@ -52,6 +52,7 @@ fn readme(model: &Model) -> String {
     // None where the board lacks the preprocessing, or the tokenizer.
     let sample = match model.preprocess() {
         Some(Preprocess::Image(_)) => Some("IMAGE.pgm"),
+        Some(Preprocess::Audio(_)) => Some("SOUND.wav"),
         Some(Preprocess::Table(_)) => Some("ROWS.csv"),
         Some(Preprocess::Values(_)) => Some("ARRAY.npy"),
         Some(Preprocess::Text(rule)) if rule.check_bytes().is_ok() => Some("LINES.txt"),

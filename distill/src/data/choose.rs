@@ -55,8 +55,8 @@ fn shares_first(order: Vec<usize>, labels: &[u32], held: usize) -> Vec<usize> {
 
 /// The samples, and after them more of each class until it has as many as the most frequent: all of
 /// its samples again and again, and a random choice of them at the end.
-pub(super) fn balanced(train: Split, seed: u64) -> Result<Split> {
-    let labels = labels(&train, "data.oversample")?;
+pub(super) fn balanced(train: &Split, seed: u64) -> Result<Split> {
+    let labels = labels(train, "data.oversample")?;
     let counts = counts(labels);
     let most = counts.iter().max().copied().unwrap_or(0);
     let mut indices: Vec<usize> = (0..labels.len()).collect();
@@ -83,7 +83,9 @@ fn labels<'a>(train: &'a Split, key: &str) -> Result<&'a [u32]> {
 fn counts(labels: &[u32]) -> Vec<usize> {
     let classes = labels.iter().max().map_or(0, |&highest| highest as usize + 1);
     let mut counts = vec![0; classes];
-    labels.iter().for_each(|&label| counts[label as usize] += 1);
+    for &label in labels {
+        counts[label as usize] += 1;
+    }
     counts
 }
 
@@ -132,7 +134,7 @@ mod tests {
         // Ten of class 0, four of class 2, one of class 3, none of class 1.
         let labels: Vec<u32> = (0..15).map(|i| [0, 2, 0, 0, 2, 0, 0, 3][i % 8]).collect();
         let all = split(&labels);
-        let balanced = balanced(all.clone(), 1).unwrap();
+        let balanced = balanced(&all, 1).unwrap();
         assert_eq!(per_class(&all), [10, 0, 4, 1]);
         assert_eq!(per_class(&balanced), [10, 0, 10, 10]);
         assert_eq!(balanced.select(&(0..15).collect::<Vec<_>>()), all);
@@ -147,7 +149,7 @@ mod tests {
     #[test]
     fn classes_are_needed_for_what_goes_by_classes() {
         let unlabelled = Split { labels: None, ..split(&[0, 1]) };
-        let error = balanced(unlabelled.clone(), 1).unwrap_err().to_string();
+        let error = balanced(&unlabelled, 1).unwrap_err().to_string();
         assert!(error.starts_with("data.oversample: goes by the classes"), "{error}");
         let spec = DataSpec { validation: 1, stratify: true, ..DataSpec::default() };
         let error = hold_out(unlabelled, &spec, 1).unwrap_err().to_string();

@@ -41,7 +41,7 @@ impl Pictures {
     }
 
     /// And after them others of the same size.
-    pub(super) fn append(&mut self, more: Self) {
+    pub(super) fn append(&mut self, more: &Self) {
         let start = self.files.len() as u32;
         self.files = self.files.iter().chain(more.files.iter()).cloned().collect();
         self.chosen.extend(more.chosen.iter().map(|&i| i + start));
@@ -53,7 +53,7 @@ impl Pictures {
         let more: Vec<Stored> =
             pixels.chunks_exact(size).map(|image| Stored::Pixels(image.to_vec())).collect();
         let chosen = (0..more.len() as u32).collect();
-        self.append(Self { shape: self.shape, files: more.into(), chosen });
+        self.append(&Self { shape: self.shape, files: more.into(), chosen });
     }
 
     /// `[c, h, w]` of each.

@@ -107,7 +107,7 @@ impl Samples {
     pub(super) fn append(&mut self, more: Self) -> Result<(), Self> {
         match (&mut *self, more) {
             (Self::Pictures(all), Self::Pictures(more)) if all.shape() == more.shape() => {
-                all.append(more);
+                all.append(&more);
             }
             (Self::Pictures(all), Self::Images { shape, pixels }) if all.shape() == shape => {
                 all.append_pixels(&pixels);
@@ -115,7 +115,7 @@ impl Samples {
             (Self::Images { shape, pixels }, Self::Pictures(more)) if *shape == more.shape() => {
                 let mut all = Pictures::new(*shape, Vec::new());
                 all.append_pixels(pixels);
-                all.append(more);
+                all.append(&more);
                 *self = Self::Pictures(all);
             }
             (Self::Images { shape, pixels }, Self::Images { shape: other, pixels: more })

@@ -147,7 +147,9 @@ impl Network {
             .iter()
             .map(|name| Ok(self.graph.nodes[self.nodes.index(Some(name))?].output))
             .collect::<Result<_>>()?;
-        kept.iter().for_each(|id| uses[id.0] += 1);
+        for id in &kept {
+            uses[id.0] += 1;
+        }
         values[self.graph.inputs[0].0] = Some(x.clone());
         let mut relu_done = false;
         for (node, &takes_relu) in self.graph.nodes.iter().zip(&self.takes_relu) {

@@ -81,7 +81,7 @@ impl<'a> Stepper<'a> {
         // sample its turn in another epoch.
         let lonely = samples > 1 && size > 1 && samples % size == 1;
         Ok(Self {
-            update: Update::new(spec, network, objective.parameters(), averaged)?,
+            update: Update::new(spec, network, &objective.parameters(), averaged)?,
             clock: Clock::start(spec.minutes),
             steps_per_epoch: samples.div_ceil(size) - usize::from(lonely),
             has_checkpoint: false,

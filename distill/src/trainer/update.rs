@@ -36,14 +36,14 @@ impl<'a> Update<'a> {
     pub(super) fn new(
         spec: &'a TrainSpec,
         network: &Network,
-        beside: Vec<Parameter>,
+        beside: &[Parameter],
         averaged: Option<&Network>,
     ) -> Result<Self> {
         let average = spec.ema.zip(averaged).map(|(decay, averaged)| {
             let pairs = network.variables().zip(averaged.variables());
             Average::new(decay, pairs.map(|(from, to)| (from.clone(), to.clone())).collect())
         });
-        let parameters = [network.parameters(), &beside].concat();
+        let parameters = [network.parameters(), beside].concat();
         Ok(Self {
             spec,
             sums: vec![None; parameters.len()],

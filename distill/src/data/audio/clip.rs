@@ -99,7 +99,7 @@ impl Clip {
             match axis {
                 Axis::Time => features[from * width..to * width].fill(0.0),
                 Axis::Feature => {
-                    features.chunks_exact_mut(width).for_each(|frame| frame[from..to].fill(0.0))
+                    features.chunks_exact_mut(width).for_each(|frame| frame[from..to].fill(0.0));
                 }
             }
         }

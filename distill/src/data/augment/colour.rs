@@ -17,7 +17,9 @@ pub(super) fn jitter(pixels: &mut [u8], shape: [usize; 3], most: f32, stream: &m
 
 /// Black at 0, unchanged at 1.
 pub(super) fn brightness(pixels: &mut [u8], factor: f32) {
-    pixels.iter_mut().for_each(|v| *v = blend(0.0, *v, factor));
+    for v in pixels {
+        *v = blend(0.0, *v, factor);
+    }
 }
 
 /// At 0 the mean grey, unchanged at 1.
@@ -25,7 +27,9 @@ pub(super) fn contrast(pixels: &mut [u8], shape: [usize; 3], factor: f32) {
     let grey = greys(pixels, shape);
     let sum: u64 = grey.iter().map(|&v| u64::from(v)).sum();
     let mean = (sum as f64 / grey.len().max(1) as f64 + 0.5).floor() as f32;
-    pixels.iter_mut().for_each(|v| *v = blend(mean, *v, factor));
+    for v in pixels {
+        *v = blend(mean, *v, factor);
+    }
 }
 
 /// Grey at 0, unchanged at 1; an image without colours stays as it is.
@@ -64,7 +68,9 @@ pub(super) fn autocontrast(pixels: &mut [u8], [_, h, w]: [usize; 3]) {
         let (low, high) = plane.iter().fold((255, 0), |(l, h), &v| (v.min(l), v.max(h)));
         if low < high {
             let scale = 255.0 / f32::from(high - low);
-            plane.iter_mut().for_each(|v| *v = (f32::from(*v - low) * scale) as u8);
+            for v in plane {
+                *v = (f32::from(*v - low) * scale) as u8;
+            }
         }
     }
 }
@@ -73,7 +79,9 @@ pub(super) fn autocontrast(pixels: &mut [u8], [_, h, w]: [usize; 3]) {
 pub(super) fn equalize(pixels: &mut [u8], [_, h, w]: [usize; 3]) {
     for plane in pixels.chunks_exact_mut(h * w) {
         let mut histogram = [0_usize; 256];
-        plane.iter().for_each(|&v| histogram[usize::from(v)] += 1);
+        for &v in plane.iter() {
+            histogram[usize::from(v)] += 1;
+        }
         let highest = plane.iter().max().map_or(0, |&v| histogram[usize::from(v)]);
         let step = (plane.len() - highest) / 255;
         if step == 0 {
@@ -85,7 +93,9 @@ pub(super) fn equalize(pixels: &mut [u8], [_, h, w]: [usize; 3]) {
             below += count;
             value
         });
-        plane.iter_mut().for_each(|v| *v = table[usize::from(*v)]);
+        for v in plane {
+            *v = table[usize::from(*v)];
+        }
     }
 }
 
@@ -99,7 +109,9 @@ pub(super) fn solarize(pixels: &mut [u8], threshold: f32) {
 /// The highest `bits` bits of each byte are kept.
 pub(super) fn posterize(pixels: &mut [u8], bits: usize) {
     let mask = (0xff00_u16 >> bits.min(8)) as u8;
-    pixels.iter_mut().for_each(|v| *v &= mask);
+    for v in pixels {
+        *v &= mask;
+    }
 }
 
 /// One byte a pixel.

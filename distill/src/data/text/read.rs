@@ -40,7 +40,7 @@ struct Found {
 
 impl Found {
     /// Ends the run with `message`, or leaves that text out.
-    fn damaged(&mut self, at: &str, message: String, on_error: OnError) -> Result<()> {
+    fn damaged(&mut self, at: &str, message: &str, on_error: OnError) -> Result<()> {
         match on_error {
             OnError::Refuse => {
                 let hint = "correct it, or leave such texts out with on_error = \"skip\"";
@@ -69,12 +69,11 @@ pub(in crate::data) fn read(
         Some("tsv" | "tab" | "txt") => Some('\t'),
         _ => None,
     };
-    let found = match separator {
-        Some(separator) => table(&spec.locate(name, places)?, separator, spec.on_error)?,
-        None => {
-            let (root, inner) = spec.locate_tree(name, places)?;
-            folder(&root, &inner, spec.on_error)?
-        }
+    let found = if let Some(separator) = separator {
+        table(&spec.locate(name, places)?, separator, spec.on_error)?
+    } else {
+        let (root, inner) = spec.locate_tree(name, places)?;
+        folder(&root, &inner, spec.on_error)?
     };
     part(found, &name.display().to_string(), tokenizer)
 }
@@ -138,13 +137,13 @@ fn table(path: &Path, separator: char, on_error: OnError) -> Result<Found> {
         let at = format!("{shown}, line {line}");
         if row.len() != width {
             let message = format!("has {} fields, the first line has {width}", row.len());
-            found.damaged(&at, message, on_error)?;
+            found.damaged(&at, &message, on_error)?;
             continue;
         }
         let field = |column: usize| row.get(column).map(|field| field.trim().to_string());
         let class = label.and_then(field);
         if class.as_ref().is_some_and(String::is_empty) {
-            found.damaged(&at, "has no label".into(), on_error)?;
+            found.damaged(&at, "has no label", on_error)?;
             continue;
         }
         found.entries.push(Entry { class, text: field(text).unwrap_or_default() });
@@ -192,7 +191,7 @@ fn folder(root: &Path, inner: &str, on_error: OnError) -> Result<Found> {
             Ok(text) => {
                 found.entries.push(Entry { class: class(&file.name), text: text.into() });
             }
-            Err(_) => found.damaged(&file.path, "is not UTF-8".into(), on_error)?,
+            Err(_) => found.damaged(&file.path, "is not UTF-8", on_error)?,
         }
     }
     Ok(found)

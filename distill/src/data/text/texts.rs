@@ -84,7 +84,9 @@ impl Texts {
     #[must_use]
     pub fn select(&self, indices: &[usize]) -> Self {
         let mut chosen = self.none();
-        indices.iter().for_each(|&i| chosen.push(self.get(i).iter().copied()));
+        for &i in indices {
+            chosen.push(self.get(i).iter().copied());
+        }
         chosen
     }
 

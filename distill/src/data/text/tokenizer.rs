@@ -4,8 +4,8 @@ use std::path::Path;
 
 use hipflask_runtime::input::TextPreprocess;
 use hipflask_runtime::input::text::{BYTES, Tokenizer, normalized};
-use sha2::{Digest, Sha256};
 
+use crate::fingerprint::sha256;
 use crate::{Error, ErrorKind, Result};
 
 /// Most ids: as many as f32 counts.
@@ -37,7 +37,7 @@ impl TextTokenizer {
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(|e| refused(e.to_string()))?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = sha256(&bytes);
         let file = Self { file: Some((tokenizer, Tokenizer { name, sha256 })) };
         match file.vocabulary() {
             2..=MOST_IDS => Ok(file),

@@ -284,7 +284,7 @@ fn the_loss_of_a_mixture_is_that_of_both_labels_by_their_shares() {
     let of = |labels: [u32; 2]| scalar(&dkd, &both(&student, &teacher, &tensor(&labels)));
     let expected = 0.75 * of([1, 0]) + 0.25 * of([0, 0]);
     assert!((scalar(&dkd, &mixed) - expected).abs() < 1e-6);
-    assert_gradients("mixed", &[student.clone()], |t| {
+    assert_gradients("mixed", std::slice::from_ref(&student), |t| {
         CrossEntropy { label_smoothing: 0.1 }.forward(&LossInput { student_logits: &t[0], ..mixed })
     });
     let wrong = OtherLabels { labels: tensor(&[0, 2]), ..others.clone() };
