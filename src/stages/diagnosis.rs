@@ -42,8 +42,8 @@ pub fn advice(
         .collect();
     Ok(match found.split_first() {
         Some((first, others)) => {
-            let others: String = others.iter().map(|other| format!("; or {other}")).collect();
-            format!("it has {first} in {}{others}", source.place)
+            let best = format!("it has {first} in {}", source.place);
+            [std::slice::from_ref(&best), others].concat().join("; or ")
         }
         None => format!(
             "no usual range, mean and std and no other order of its channels or classes made it \

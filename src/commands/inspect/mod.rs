@@ -74,7 +74,7 @@ impl Layer {
 /// Runs the command.
 pub fn run(args: &InspectArgs, common: &Common, out: &mut dyn Write) -> Result<Outcome> {
     if args.model.extension().is_some_and(|extension| extension == "toml") {
-        recipe::write(&args.model, common, out)?;
+        recipe::write(&args.model, *common, out)?;
         return Ok(Outcome::Done);
     }
     let model = open::model(&args.model)?;

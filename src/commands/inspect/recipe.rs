@@ -36,7 +36,7 @@ impl Inside {
 }
 
 /// Writes the nodes of the student and the teacher that the recipe at `path` declares.
-pub(super) fn write(path: &Path, common: &Common, out: &mut dyn Write) -> Result<()> {
+pub(super) fn write(path: &Path, common: Common, out: &mut dyn Write) -> Result<()> {
     let args = RunArgs {
         out: None,
         resume: false,
@@ -45,7 +45,7 @@ pub(super) fn write(path: &Path, common: &Common, out: &mut dyn Write) -> Result
         set: Vec::new(),
         tensorboard: false,
     };
-    let run = Run::new(Some(path), &args, Progress::new(common))?;
+    let run = Run::new(Some(path), &args, Progress::new(&common))?;
     let data = run.data(None)?;
     let student = match run.recipe.require_student() {
         Ok(()) => Some(Inside::new(&Nodes::new(&student::initial(&run, &data, run.recipe.seed)?))),

@@ -19,12 +19,11 @@ pub(super) struct Texts<'a> {
 impl<'a> Texts<'a> {
     /// By the tokenizer of `args`, which has to be that of the model in `model`.
     pub(super) fn new(rule: &'a TextPreprocess, args: &PredictArgs, model: &str) -> Result<Self> {
-        let tokenizer = match &args.tokenizer {
-            Some(file) => TextTokenizer::open(file)?,
-            None => {
-                rule.check_bytes().map_err(|e| e.in_file(model))?;
-                TextTokenizer::default()
-            }
+        let tokenizer = if let Some(file) = &args.tokenizer {
+            TextTokenizer::open(file)?
+        } else {
+            rule.check_bytes().map_err(|e| e.in_file(model))?;
+            TextTokenizer::default()
         };
         Ok(Self { rule, tokenizer })
     }
