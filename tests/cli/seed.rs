@@ -151,6 +151,10 @@ fn every_example_runs() {
         let name = path.file_name().unwrap().to_str().unwrap();
         let mut sets = vec!["teacher.epochs=3", "distill.epochs=1", "teacher.width=4"];
         let recipe = Recipe::load(Some(&path), &[]).unwrap();
+        // The data of the others are not cut; `tables` runs tabular.toml.
+        if !matches!(recipe.data.format, data::DataFormat::Digits | data::DataFormat::Idx) {
+            continue;
+        }
         if recipe.teacher.network.as_deref() == Some("mlp") {
             sets.pop();
         }

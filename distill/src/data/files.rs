@@ -136,9 +136,12 @@ fn walk(
 fn unpack(path: &Path, found: &mut BTreeMap<String, Bytes>) -> Result<()> {
     let shown = path.display().to_string();
     let wrong = |error: &io::Error| {
+        // The reader's text goes on with bytes of the file.
+        let error = error.to_string();
         let message = format!(
-            "cannot be read as a tar archive: {error}; give a folder, a .tar or a .tar.gz, and if it \
-             is one, download it again"
+            "cannot be read as a tar archive: {}; give a folder, a .tar or a .tar.gz, and if it \
+             is one, download it again",
+            error.split(':').next().unwrap_or_default()
         );
         Error::new(ErrorKind::Data, &shown, message)
     };

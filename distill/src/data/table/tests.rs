@@ -262,5 +262,5 @@ fn rows_of_several_sources_follow_each_other() {
         *rule(&set, "colour"),
         ColumnRule::OneHot { values: list(&["blue", "green", "red"]) }
     );
-    assert_eq!(features(&set, &set.train)[16..20][1..4], [0.0, 1.0, 0.0]);
+    assert_eq!(features(&set, &set.train)[20..25][1..4], [0.0, 1.0, 0.0]);
 }

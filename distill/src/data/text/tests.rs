@@ -88,6 +88,7 @@ fn a_folder_has_a_folder_a_class() {
         ("train/neg/1.txt", b"bad\n\nvery bad"),
         ("train/pos/2.txt", b"good"),
         ("train/pos/notes.md", b"no sample"),
+        ("test/neg/4.txt", b"bad, too"),
         ("test/pos/3.txt", b"good, too"),
     ]);
     let names = |name: &str| vec![name.into()];
@@ -95,7 +96,7 @@ fn a_folder_has_a_folder_a_class() {
         .open(DataSpec { train: names("train"), test: names("test"), ..DataSpec::default() })
         .unwrap();
     assert_eq!(texts(&data), ["bad very bad", "good"]);
-    assert_eq!((data.train.labels, data.test.labels), (Some(vec![0, 1]), Some(vec![1])));
+    assert_eq!((data.train.labels, data.test.labels), (Some(vec![0, 1]), Some(vec![0, 1])));
     let mixed = Folder::new(&[("t/a/1.txt", b"x"), ("t/2.txt", b"y")]);
     assert!(message(mixed.training("t")).contains("stands in no class's folder"));
 }
