@@ -111,7 +111,7 @@ fn nodes_and_teachers_that_do_not_fit_are_refused_before_anything_is_trained() {
     assert!(error.contains("a hint needs two images"), "{error}");
     let error = refused("distill.cache_views=4");
     assert!(error.contains("distill.cache_views keeps the teacher's logits, and hint"), "{error}");
-    workdir.ok(&["ship", "inner.toml", "--out", "other", "-q", "--set", "distill.epochs=1"]);
+    workdir.ok(&["ship", "inner.toml", "--out", "other", "-q", "--set", "distill.epochs=6"]);
     let error = refused("teacher.file=other/student-int8.safetensors");
     assert!(error.contains("shows its logits only"), "{error}");
 }
