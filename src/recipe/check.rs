@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 
+use hipflask_distill::data::DataFormat;
 use hipflask_distill::loss::{LossSpec, WeightedSum};
 use hipflask_distill::trainer::TrainSpec;
 
@@ -51,24 +52,9 @@ pub(super) fn check(recipe: &Recipe) -> Checked {
 
     super::teachers::check_chain(recipe, held_out)?;
 
-    if let Some(name) = objective.needs_features() {
-        let kept =
-            [("cache_views", distill.cache_views.is_some()), ("cache", distill.cache.is_some())];
-        if let Some((key, _)) = kept.iter().find(|(_, set)| *set) {
-            let path = format!("distill.{key}");
-            let message = format!(
-                "{path} keeps the teacher's logits, and {name} compares inner values, which are not \
-                 kept: leave {key} out; the teacher is then asked for every batch"
-            );
-            return Err(Problem::at(&path, message));
-        }
-    }
-    let contrasts = distill.loss.iter().any(|loss| matches!(loss, LossSpec::Crd { .. }));
-    if distill.mix.is_some() && contrasts {
-        let message = "distill.mix: crd remembers single samples and cannot be trained on mixtures: \
-                       leave crd or mix out";
-        return Err(Problem::at("distill.mix", message));
-    }
+    inner_values(recipe, &objective)?;
+    mixtures(recipe)?;
+
     if let Some(views) = distill.cache_views {
         within("distill.cache_views", views, 1..=100_000)?;
     } else if distill.cache.is_some() && !recipe.data.augment.is_empty() {
@@ -89,6 +75,38 @@ pub(super) fn check(recipe: &Recipe) -> Checked {
     if bundle.targets.iter().any(|target| target.trim().is_empty()) {
         let message = "bundle.targets has an empty name: write \"native\" or a target triple";
         return Err(Problem::at("bundle.targets", message));
+    }
+    Ok(())
+}
+
+/// What losses of inner values cannot be beside.
+fn inner_values(recipe: &Recipe, objective: &WeightedSum) -> Checked {
+    let Some(name) = objective.needs_features() else { return Ok(()) };
+    let distill = &recipe.distill;
+    let kept = [("cache_views", distill.cache_views.is_some()), ("cache", distill.cache.is_some())];
+    let Some((key, _)) = kept.iter().find(|(_, set)| *set) else { return Ok(()) };
+    let path = format!("distill.{key}");
+    let message = format!(
+        "{path} keeps the teacher's logits, and {name} compares inner values, which are not kept: \
+         leave {key} out; the teacher is then asked for every batch"
+    );
+    Err(Problem::at(&path, message))
+}
+
+/// What cannot be learnt from mixtures.
+fn mixtures(recipe: &Recipe) -> Checked {
+    let Recipe { data, teacher, distill, .. } = recipe;
+    for (path, mix) in [("teacher.mix", teacher.mix), ("distill.mix", distill.mix)] {
+        if mix.is_some() && data.format == DataFormat::Text {
+            let message = format!("{path}: there is nothing between two tokens: leave mix out");
+            return Err(Problem::at(path, message));
+        }
+    }
+    let contrasts = distill.loss.iter().any(|loss| matches!(loss, LossSpec::Crd { .. }));
+    if distill.mix.is_some() && contrasts {
+        let message = "distill.mix: crd remembers single samples and cannot be trained on mixtures: \
+                       leave crd or mix out";
+        return Err(Problem::at("distill.mix", message));
     }
     Ok(())
 }

@@ -133,6 +133,9 @@ fn a_student_of_text_learns_and_answers_line_by_line() {
 
     let refused = workdir.refused(&["ship", "topics.toml", "--set", "student.network=\"ds-cnn\""]);
     assert!(refused.contains("ds-cnn: reads images"), "{refused}");
+    let mixed = ["--set", "distill.mix={ kind = \"mixup\" }"];
+    let refused = workdir.refused(&[&["ship", "topics.toml"][..], &mixed].concat());
+    assert!(refused.contains("distill.mix: there is nothing between two tokens"), "{refused}");
     let wrong = ["--set", "data.train=[\"topics.toml\"]"];
     let refused = workdir.refused(&[&["ship", "topics.toml"][..], &wrong].concat());
     assert!(refused.contains("topics.toml"), "{refused}");

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::describe_shape;
+use super::{Samples, describe_shape};
 use crate::random::Stream;
 use crate::{Error, ErrorKind, Result};
 
@@ -64,18 +64,19 @@ impl Mix {
         Ok(())
     }
 
-    /// Fails when samples of this shape cannot be mixed so.
-    pub fn check_shape(&self, shape: &[usize]) -> Result<()> {
-        match (self, shape) {
-            (Self::Mixup { .. }, _) | (Self::CutMix { .. }, [_, _, _]) => Ok(()),
-            (Self::CutMix { .. }, _) => {
-                let message = format!(
-                    "cutmix puts a box of one image into another, the data gives {}: use mixup",
-                    describe_shape("values", shape)
-                );
-                Err(Error::new(ErrorKind::Config, "mix", message))
+    /// Fails when `samples`, which a network reads in this `shape`, cannot be mixed so.
+    pub fn check_samples(&self, samples: &Samples, shape: &[usize]) -> Result<()> {
+        let message = match (self, samples, shape) {
+            (_, Samples::Texts(_), _) => {
+                "the data are texts, and there is nothing between two tokens: leave mix out".into()
             }
-        }
+            (Self::Mixup { .. }, ..) | (Self::CutMix { .. }, _, [_, _, _]) => return Ok(()),
+            (Self::CutMix { .. }, ..) => format!(
+                "cutmix puts a box of one image into another, the data gives {}: use mixup",
+                describe_shape("values", shape)
+            ),
+        };
+        Err(Error::new(ErrorKind::Config, "mix", message))
     }
 
     fn numbers(&self) -> (f64, f64) {
@@ -228,8 +229,10 @@ mod tests {
             assert_eq!(of(bad).check().unwrap_err().kind(), ErrorKind::Config, "{bad}");
         }
         let mix = of(r#"{"kind": "cutmix"}"#);
-        mix.check_shape(&[3, 4, 4]).unwrap();
-        assert!(mix.check_shape(&[8]).unwrap_err().to_string().contains("use mixup"));
+        let rows = Samples::Values { shape: vec![8], values: vec![0.0; 8] };
+        mix.check_samples(&rows, &[3, 4, 4]).unwrap();
+        let error = mix.check_samples(&rows, &[8]).unwrap_err().to_string();
+        assert!(error.contains("use mixup"), "{error}");
         assert!(serde_json::from_str::<Mix>(r#"{"kind": "cutmix", "beta": 1}"#).is_err());
     }
 }

@@ -115,7 +115,7 @@ fn check(training: &Training<'_>) -> Result<()> {
         return fail(ErrorKind::Shape, message);
     }
     if let Some(mix) = spec.mix {
-        mix.check_shape(&sample[1..])?;
+        mix.check_samples(&data.train.samples, &sample[1..])?;
     }
     let classes = graph.outputs.first().and_then(|&id| graph.value(id).shape.last().copied());
     if classes != Some(data.classes) {
