@@ -36,21 +36,17 @@ pub fn advice(
         .iter()
         .filter_map(|guess| {
             let keys = keys(guess, scored, data, source.table)?;
-            let accuracy = guess.accuracy * 100.0;
-            Some(format!("{accuracy:.2} % on {} of them with {keys}", guess.samples))
+            Some(format!("{keys} ({:.2} % on {} of them)", guess.accuracy * 100.0, guess.samples))
         })
         .collect();
-    Ok(match found.split_first() {
-        Some((first, others)) => {
-            let best = format!("it has {first} in {}", source.place);
-            [std::slice::from_ref(&best), others].concat().join("; or ")
-        }
-        None => format!(
+    if found.is_empty() {
+        return Ok(format!(
             "no usual range, mean and std and no other order of its channels or classes made it \
              better: check that {} gives it its samples as it was trained with them",
             source.place
-        ),
-    })
+        ));
+    }
+    Ok(format!("in {} it does better with {}", source.place, found.join("; or ")))
 }
 
 /// Advice for a teacher that has the classes in the order `order`, relative to what it says now.

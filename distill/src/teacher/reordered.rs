@@ -23,16 +23,15 @@ impl Reordered {
         let classes = inner.classes();
         let place = |class| order.iter().position(|&c| c == class).map(|place| place as u32);
         let columns: Option<Vec<u32>> = (0..classes).map(place).collect();
-        if let Some(columns) = columns.filter(|_| order.len() == classes) {
-            Ok(Box::new(Self { inner, columns }))
-        } else {
+        let Some(columns) = columns.filter(|_| order.len() == classes) else {
             let message = format!(
-                "class_order = {order:?} must have each class from 0 to {} once: for each of \
-                 the teacher's classes the data's class that it is",
+                "class_order = {order:?} must have each class from 0 to {} once: for each of the \
+                 teacher's classes the data's class that it is",
                 classes.saturating_sub(1)
             );
-            Err(Error::new(ErrorKind::Teacher, inner.name(), message))
-        }
+            return Err(Error::new(ErrorKind::Teacher, inner.name(), message));
+        };
+        Ok(Box::new(Self { inner, columns }))
     }
 }
 
