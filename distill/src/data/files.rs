@@ -202,7 +202,7 @@ impl<R: Read> Read for Bounded<R> {
         let read = self.reader.read(buffer)?;
         self.left = self.left.checked_sub(read as u64).ok_or_else(|| {
             io::Error::other(format!(
-                "it expands to more than {} GiB: unpack it and name the folder",
+                "it expands to more than {} GiB, so unpack it and name the folder",
                 MOST_EXPANDED >> 30
             ))
         })?;
@@ -212,4 +212,31 @@ impl<R: Read> Read for Bounded<R> {
 
 fn unreadable(name: &str, error: &io::Error) -> Error {
     Error::new(ErrorKind::Io, name, format!("cannot be read: {error}"))
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_may_expand_so_far_and_no_farther() {
+        let read = |left| {
+            let mut bytes = Vec::new();
+            let mut reader = Bounded { reader: io::repeat(7).take(100), left };
+            reader.read_to_end(&mut bytes).map(|_| bytes.len())
+        };
+        assert_eq!(read(100).unwrap(), 100);
+        let error = read(99).unwrap_err().to_string();
+        assert!(error.contains("more than 2 GiB, so unpack it"), "{error}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_that_lead_in_circles_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(".", folder.path().join("again")).unwrap();
+        let error = list(folder.path(), "").err().unwrap().to_string();
+        assert!(error.contains("again/again: stands more than 32 folders deep"), "{error}");
+    }
 }

@@ -154,6 +154,11 @@ fn grey_pictures_have_one_channel_unless_one_of_them_has_colours() {
     let shape = |spec: &DataSpec| folder.open(spec).unwrap().shape().unwrap();
     assert_eq!(shape(&spec("t", "")), [1, 1, 2]);
     assert_eq!(shape(&DataSpec { channels: Some(3), ..spec("t", "") }), [3, 1, 2]);
+    folder.write("c/a/1.png", &picture(ImageFormat::Png, [2, 1], [255, 0, 100]));
+    folder.write("c/b/2.png", &grey(8));
+    let error = folder.error(&spec("t", "c"));
+    assert!(error.contains("with 1 channel, the test samples images of 2×1 with 3"), "{error}");
+    assert!(error.contains("channels = 1 or 3"), "{error}");
     folder.write("t/b/3.png", &picture(ImageFormat::Png, [2, 1], [255, 0, 100]));
     let set = folder.open(&spec("t", "")).unwrap();
     assert_eq!(set.train.samples.image(0), Some([7; 6].as_slice()));

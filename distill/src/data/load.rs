@@ -48,7 +48,12 @@ pub(super) fn load(spec: &DataSpec, places: &Places, seed: u64) -> Result<DataSe
     let [a, b] = [&train, &test].map(|split| Conversion::new(&split.samples, &preprocess));
     if a?.shape() != b?.shape() {
         let [a, b] = [&train, &test].map(|split| split.samples.describe());
-        let what = format!("the training samples are {a}, the test samples {b}: they must agree");
+        let how = match train.samples.image_shape() {
+            Some(_) => "; resize = [h, w] and channels = 1 or 3 make images so",
+            None => "",
+        };
+        let what =
+            format!("the training samples are {a}, the test samples {b}: they must agree{how}");
         return Err(wrong("data", what));
     }
     if let Some(change) = spec.augment.iter().find(|change| !change.suits(&train.samples)) {
