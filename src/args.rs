@@ -173,7 +173,7 @@ pub struct DistillArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100))]
     pub seeds: Option<u64>,
     /// Distil once for each value of a key, as temperature=1,2,4, and tabulate; several make a grid.
-    /// A key is a full one of the recipe, or one of [distill], or of the one loss term that has it
+    /// A key is a full one of the recipe, or one of its distill table, or of the one loss term that has it
     #[arg(long, value_name = "KEY=VALUES")]
     pub sweep: Vec<String>,
 }

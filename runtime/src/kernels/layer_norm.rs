@@ -7,8 +7,8 @@ use super::math::sqrt;
 /// Normalises rows of as many elements as `weight` has: `(x - mean) / √(variance + eps) · weight +
 /// bias`.
 ///
-/// Mean and variance, the mean of squared deviations, are sums in lanes
-/// ([`lanes`](super::lanes)). Panics when `x` is no whole number of rows or lengths differ.
+/// Mean and variance, the mean of squared deviations, are sums in lanes (`lanes`). Panics when `x` is no
+/// whole number of rows or lengths differ.
 pub fn layer_norm_f32(
     isa: Isa,
     (weight, bias): (&[f32], &[f32]),
