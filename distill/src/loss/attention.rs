@@ -28,14 +28,6 @@ impl DistillationLoss for AttentionTransfer {
         "attention-transfer"
     }
 
-    fn needs_teacher(&self) -> bool {
-        true
-    }
-
-    fn needs_labels(&self) -> bool {
-        false
-    }
-
     fn needs_features(&self) -> bool {
         true
     }

@@ -85,14 +85,6 @@ impl DistillationLoss for Crd {
         "crd"
     }
 
-    fn needs_teacher(&self) -> bool {
-        true
-    }
-
-    fn needs_labels(&self) -> bool {
-        false
-    }
-
     fn needs_features(&self) -> bool {
         true
     }

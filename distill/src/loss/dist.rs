@@ -25,14 +25,6 @@ impl DistillationLoss for Dist {
         "dist"
     }
 
-    fn needs_teacher(&self) -> bool {
-        true
-    }
-
-    fn needs_labels(&self) -> bool {
-        false
-    }
-
     fn forward(&self, input: &LossInput<'_>) -> Result<Tensor> {
         let t = self.temperature.at(input.moment);
         let teacher = softmax(&(input.teacher(self.name())? / t)?)?;

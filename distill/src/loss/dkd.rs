@@ -37,10 +37,6 @@ impl DistillationLoss for Dkd {
         "dkd"
     }
 
-    fn needs_teacher(&self) -> bool {
-        true
-    }
-
     fn needs_labels(&self) -> bool {
         true
     }

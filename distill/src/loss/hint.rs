@@ -30,14 +30,6 @@ impl DistillationLoss for Hint {
         "hint"
     }
 
-    fn needs_teacher(&self) -> bool {
-        true
-    }
-
-    fn needs_labels(&self) -> bool {
-        false
-    }
-
     fn needs_features(&self) -> bool {
         true
     }

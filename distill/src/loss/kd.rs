@@ -24,14 +24,6 @@ impl DistillationLoss for Kd {
         if self.standardise { "logit-standardisation" } else { "kd" }
     }
 
-    fn needs_teacher(&self) -> bool {
-        true
-    }
-
-    fn needs_labels(&self) -> bool {
-        false
-    }
-
     fn forward(&self, input: &LossInput<'_>) -> Result<Tensor> {
         let t = self.temperature.at(input.moment);
         let (mut teacher, mut student) =

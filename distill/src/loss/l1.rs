@@ -14,14 +14,6 @@ impl DistillationLoss for L1 {
         "l1"
     }
 
-    fn needs_teacher(&self) -> bool {
-        true
-    }
-
-    fn needs_labels(&self) -> bool {
-        false
-    }
-
     fn forward(&self, input: &LossInput<'_>) -> Result<Tensor> {
         Ok((input.student_logits - input.teacher(self.name())?)?.abs()?.mean_all()?)
     }

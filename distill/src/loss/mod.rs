@@ -104,10 +104,14 @@ pub trait DistillationLoss: Send + Sync {
     fn name(&self) -> &'static str;
 
     /// Whether [`LossInput::teacher_logits`] must be there.
-    fn needs_teacher(&self) -> bool;
+    fn needs_teacher(&self) -> bool {
+        true
+    }
 
     /// Whether [`field@LossInput::labels`] must be there.
-    fn needs_labels(&self) -> bool;
+    fn needs_labels(&self) -> bool {
+        false
+    }
 
     /// Whether it compares inner values: it is then [bound](Self::bind) before its first batch.
     fn needs_features(&self) -> bool {

@@ -17,14 +17,6 @@ impl DistillationLoss for Mse {
         "mse"
     }
 
-    fn needs_teacher(&self) -> bool {
-        true
-    }
-
-    fn needs_labels(&self) -> bool {
-        false
-    }
-
     fn forward(&self, input: &LossInput<'_>) -> Result<Tensor> {
         Ok((input.student_logits - input.teacher(self.name())?)?.sqr()?.mean_all()?)
     }

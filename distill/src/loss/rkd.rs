@@ -32,14 +32,6 @@ impl DistillationLoss for Rkd {
         "rkd"
     }
 
-    fn needs_teacher(&self) -> bool {
-        true
-    }
-
-    fn needs_labels(&self) -> bool {
-        false
-    }
-
     fn needs_features(&self) -> bool {
         true
     }

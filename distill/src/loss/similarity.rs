@@ -27,14 +27,6 @@ impl DistillationLoss for Similarity {
         "similarity"
     }
 
-    fn needs_teacher(&self) -> bool {
-        true
-    }
-
-    fn needs_labels(&self) -> bool {
-        false
-    }
-
     fn needs_features(&self) -> bool {
         true
     }
