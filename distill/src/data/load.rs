@@ -42,9 +42,10 @@ pub(super) fn load(spec: &DataSpec, places: &Places, seed: u64) -> Result<DataSe
         Some(fraction) => test_part::set_apart(&train, fraction, seed)?,
     };
     let (train, validation) = choose::hold_out(train, spec, seed)?;
-    let train = if spec.oversample { choose::balanced(&train, seed)? } else { train };
     let training = if train.is_empty() { &test.samples } else { &train.samples };
     let preprocess = fitted::preprocess(training, spec)?;
+    // After the statistics are taken: they are those of the samples as they are.
+    let train = if spec.oversample { choose::balanced(&train, seed)? } else { train };
     let [a, b] = [&train, &test].map(|split| Conversion::new(&split.samples, &preprocess));
     if a?.shape() != b?.shape() {
         let [a, b] = [&train, &test].map(|split| split.samples.describe());

@@ -264,3 +264,15 @@ fn rows_of_several_sources_follow_each_other() {
     );
     assert_eq!(features(&set, &set.train)[20..25][1..4], [0.0, 1.0, 0.0]);
 }
+
+#[test]
+fn repeated_rows_do_not_change_the_statistics() {
+    let rows = "x,class\n1,a\n3,a\n5,a\n7,b\n";
+    let of = |oversample| {
+        let table = TableSpec { target: Some("class".into()), ..TableSpec::default() };
+        open(&DataSpec { oversample, table, ..spec() }, rows).unwrap()
+    };
+    let (plain, equal) = (of(false), of(true));
+    assert_eq!((plain.train.len(), equal.train.len()), (4, 6));
+    assert_eq!(table(&equal), table(&plain));
+}
