@@ -13,6 +13,10 @@ use std::process::ExitCode;
 
 use step::Step;
 
+/// As in `hipflask`: buffers of megabytes come and go with every operator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 fn main() -> ExitCode {

@@ -10,7 +10,7 @@ use hipflask_runtime::kernels::{Body, math::exp};
 use rayon::prelude::*;
 
 use super::buffer::{host, on_host, operand, output, tensor};
-use super::product::{LANES, Left, ROWS, Target, product};
+use super::product::{Left, Right, Target, product, rows};
 use super::simd::vectorized;
 use crate::{Error, ErrorKind, Result};
 
@@ -70,6 +70,9 @@ pub(super) fn composed(qkv: &Tensor, heads: usize, ids: Option<&Tensor>) -> Resu
     Ok(y.transpose(1, 2)?.contiguous()?.reshape((n, tokens, width / 3))?)
 }
 
+/// Queries that go through a softmax side by side.
+const LANES: usize = 16;
+
 #[derive(Clone, Copy)]
 struct Sizes {
     tokens: usize,
@@ -84,24 +87,110 @@ impl Sizes {
         self.width / self.heads
     }
 
-    /// Queries in a row of probabilities: tokens, padded to whole blocks.
+    /// Queries in a row of probabilities: tokens, padded to whole lanes.
     fn columns(self) -> usize {
         self.tokens.next_multiple_of(LANES)
     }
 
-    /// Elements of one head in a row of a packed matrix.
-    fn padded(self) -> usize {
-        self.head().next_multiple_of(LANES)
-    }
-
-    /// Probabilities of one head, with what a product reads behind them.
+    /// Probabilities of one head.
     fn probabilities(self) -> usize {
-        self.tokens * self.columns() + ROWS
+        self.tokens * self.columns()
     }
 
-    /// Elements of a head's matrix `[head, columns]` or `[tokens, padded]`.
-    fn matrix(self) -> usize {
-        (self.head() * self.columns()).max(self.tokens * self.padded())
+    /// The transpose of a head's rows: element `i` of token `t` at `[i, t]` of rows of `tokens`.
+    fn transpose(self, from: &[f32], stride: usize, to: &mut [f32]) {
+        for (t, from) in from.chunks(stride).enumerate() {
+            for (i, &value) in from[..self.head()].iter().enumerate() {
+                to[i * self.tokens + t] = value;
+            }
+        }
+    }
+
+    /// One sample's attention: `x [tokens, 3 · width]` to `y [tokens, width]`, leaving its
+    /// `probabilities` behind.
+    fn forward(
+        self,
+        padding: &[bool],
+        x: &[f32],
+        y: &mut [f32],
+        probabilities: &mut [f32],
+        queries: &mut [f32],
+    ) {
+        let Self { tokens, width, .. } = self;
+        let (head, columns, stride) = (self.head(), self.columns(), 3 * width);
+        let scale = 1.0 / (head as f32).sqrt();
+        let (query_rows, value_rows) = (rows(head, tokens), rows(tokens, stride));
+        let heads = probabilities.chunks_exact_mut(self.probabilities());
+        for (at, probabilities) in (0..).step_by(head).zip(heads) {
+            self.transpose(&x[at..], stride, queries);
+            let keys = Left { values: &x[width + at..], row: stride, column: 1 };
+            let right = Right { values: queries, rows: &query_rows };
+            let scores = Target { values: &mut *probabilities, stride: columns };
+            product(keys, right, (tokens, tokens), scores, false);
+            vectorized(Softmax { scores: &mut *probabilities, columns, scale, padding });
+            let weights = Left { values: probabilities, row: 1, column: columns };
+            let right = Right { values: &x[2 * width + at..], rows: &value_rows };
+            let y = Target { values: &mut y[at..], stride: width };
+            product(weights, right, (tokens, head), y, false);
+        }
+    }
+
+    /// One sample's gradient. With `p` the probabilities and `g = ∂y · vᵀ`: `∂v = pᵀ · ∂y`,
+    /// `s = p · (g - Σ p · g)` for each query, `∂q = s · k / √d` and `∂k = sᵀ · q / √d`.
+    fn backward(
+        self,
+        (x, dy): (&[f32], &[f32]),
+        probabilities: &[f32],
+        dx: &mut [f32],
+        scratch: &mut Scratch,
+    ) {
+        let Self { tokens, width, .. } = self;
+        let (head, columns, stride) = (self.head(), self.columns(), 3 * width);
+        let scale = 1.0 / (head as f32).sqrt();
+        let (dy_rows, x_rows) = (rows(tokens, width), rows(tokens, stride));
+        let transposed_rows = rows(head, tokens);
+        let Scratch { transposed, slopes, sums } = scratch;
+        let heads = probabilities.chunks_exact(self.probabilities());
+        for (at, probabilities) in (0..).step_by(head).zip(heads) {
+            let left = Left { values: probabilities, row: columns, column: 1 };
+            let right = Right { values: &dy[at..], rows: &dy_rows };
+            let dv = Target { values: &mut dx[2 * width + at..], stride };
+            product(left, right, (tokens, head), dv, false);
+
+            self.transpose(&dy[at..], width, transposed);
+            let left = Left { values: &x[2 * width + at..], row: stride, column: 1 };
+            let right = Right { values: transposed, rows: &transposed_rows };
+            let target = Target { values: &mut *slopes, stride: columns };
+            product(left, right, (tokens, tokens), target, false);
+            vectorized(ThroughSoftmax { probabilities, slopes, columns, scale, sums });
+
+            let left = Left { values: slopes, row: 1, column: columns };
+            let right = Right { values: &x[width + at..], rows: &x_rows };
+            let dq = Target { values: &mut dx[at..], stride };
+            product(left, right, (tokens, head), dq, false);
+
+            let left = Left { values: slopes, row: columns, column: 1 };
+            let right = Right { values: &x[at..], rows: &x_rows };
+            let dk = Target { values: &mut dx[width + at..], stride };
+            product(left, right, (tokens, head), dk, false);
+        }
+    }
+}
+
+/// What one thread's backward pass needs for a head.
+struct Scratch {
+    transposed: Vec<f32>,
+    slopes: Vec<f32>,
+    sums: Vec<f32>,
+}
+
+impl Scratch {
+    fn new(sizes: Sizes) -> Self {
+        Self {
+            transposed: vec![0.0; sizes.head() * sizes.tokens],
+            slopes: vec![0.0; sizes.probabilities()],
+            sums: vec![0.0; sizes.columns()],
+        }
     }
 }
 
@@ -133,20 +222,18 @@ impl CustomOp1 for Attention {
         let n = x.len() / sample;
         let mut y = vec![0.0; n * tokens * width];
         let samples = y.par_chunks_mut(tokens * width).zip(x.par_chunks(sample)).enumerate();
-        let scratch = || vec![0.0; 2 * sizes.matrix()];
+        let queries = || vec![0.0; sizes.head() * tokens];
         if self.kept {
             let mut all = vec![0.0; n * of_sample];
             let samples = samples.zip(all.par_chunks_mut(of_sample));
-            samples.for_each_init(scratch, |scratch, ((i, (y, x)), probabilities)| {
-                let padding = self.padding_of(i);
-                vectorized(Forward { sizes, padding, x, y, probabilities, scratch });
+            samples.for_each_init(queries, |queries, ((i, (y, x)), probabilities)| {
+                sizes.forward(self.padding_of(i), x, y, probabilities, queries);
             });
             let _ = self.probabilities.set(all);
         } else {
-            let scratch = || (scratch(), vec![0.0; of_sample]);
-            samples.for_each_init(scratch, |(scratch, probabilities), (i, (y, x))| {
-                let padding = self.padding_of(i);
-                vectorized(Forward { sizes, padding, x, y, probabilities, scratch });
+            let scratch = || (queries(), vec![0.0; of_sample]);
+            samples.for_each_init(scratch, |(queries, probabilities), (i, (y, x))| {
+                sizes.forward(self.padding_of(i), x, y, probabilities, queries);
             });
         }
         Ok(output(y, (n, tokens, width)))
@@ -166,169 +253,90 @@ impl CustomOp1 for Attention {
         let samples = dx.par_chunks_mut(sample).zip(xs.par_chunks(sample));
         let samples = samples.zip(dys.par_chunks(tokens * width));
         let samples = samples.zip(probabilities.par_chunks(heads * sizes.probabilities()));
-        let scratch = || vec![0.0; 2 * sizes.matrix() + sizes.probabilities() + sizes.columns()];
+        let scratch = || Scratch::new(sizes);
         samples.for_each_init(scratch, |scratch, (((dx, x), dy), probabilities)| {
-            vectorized(Backward { sizes, x, dy, probabilities, dx, scratch });
+            sizes.backward((x, dy), probabilities, dx, scratch);
         });
         Ok(Some(tensor(dx, x)?))
     }
 }
 
-/// Copies a head's rows of `from`, `stride` apart, to rows of `padded`; what is behind a row's
-/// elements is never read as a result.
-#[inline(always)]
-fn pack(from: &[f32], stride: usize, (head, padded): (usize, usize), to: &mut [f32]) {
-    for (to, from) in to.chunks_exact_mut(padded).zip(from.chunks(stride)) {
-        to[..head].copy_from_slice(&from[..head]);
-    }
-}
-
-/// The same transposed: element `i` of token `t` goes to `[i, t]` of rows of `columns`.
-#[inline(always)]
-fn transpose(from: &[f32], stride: usize, (head, columns): (usize, usize), to: &mut [f32]) {
-    for (t, from) in from.chunks(stride).enumerate() {
-        for (i, &value) in from[..head].iter().enumerate() {
-            to[i * columns + t] = value;
-        }
-    }
-}
-
-/// One sample's attention.
-struct Forward<'a> {
-    sizes: Sizes,
-    padding: &'a [bool],
-    x: &'a [f32],
-    y: &'a mut [f32],
-    probabilities: &'a mut [f32],
-    scratch: &'a mut [f32],
-}
-
-impl Body for Forward<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        let Self { sizes, padding, x, y, probabilities, scratch } = self;
-        let Sizes { tokens, width, .. } = sizes;
-        let (head, columns, padded) = (sizes.head(), sizes.columns(), sizes.padded());
-        let (queries, values) = scratch.split_at_mut(sizes.matrix());
-        let scale = 1.0 / (head as f32).sqrt();
-        let heads = probabilities.chunks_exact_mut(sizes.probabilities());
-        for (at, probabilities) in (0..).step_by(head).zip(heads) {
-            transpose(&x[at..], 3 * width, (head, columns), queries);
-            pack(&x[2 * width + at..], 3 * width, (head, padded), values);
-            let keys = Left::Rows { values: &x[width + at..], stride: 3 * width };
-            let scores = Target { values: &mut *probabilities, stride: columns, width: columns };
-            product(keys, (tokens, head), queries, columns, scores);
-            softmax(&mut probabilities[..tokens * columns], columns, scale, padding);
-            let weights = Left::Columns { values: probabilities, stride: columns };
-            let y = Target { values: &mut y[at..], stride: width, width: head };
-            product(weights, (tokens, tokens), values, padded, y);
-        }
-    }
-}
-
 /// The softmax of `scale · scores` over the rows, which are keys, for all columns; rows that are
 /// padding become 0.
-#[inline(always)]
-fn softmax(scores: &mut [f32], columns: usize, scale: f32, padding: &[bool]) {
-    let is_padding = |key: usize| padding.get(key) == Some(&true);
-    for first in (0..columns).step_by(LANES) {
-        let mut max = [f32::NEG_INFINITY; LANES];
-        for (key, row) in scores.chunks_exact(columns).enumerate() {
-            if !is_padding(key) {
-                let row = &row[first..][..LANES];
-                max = std::array::from_fn(|i| if row[i] > max[i] { row[i] } else { max[i] });
-            }
-        }
-        let mut sum = [0.0_f32; LANES];
-        for (key, row) in scores.chunks_exact_mut(columns).enumerate() {
-            let row = &mut row[first..][..LANES];
-            if is_padding(key) {
-                row.fill(0.0);
-                continue;
-            }
-            let weights: [f32; LANES] = std::array::from_fn(|i| exp((row[i] - max[i]) * scale));
-            sum = std::array::from_fn(|i| sum[i] + weights[i]);
-            row.copy_from_slice(&weights);
-        }
-        let inverse: [f32; LANES] =
-            std::array::from_fn(|i| if sum[i] == 0.0 { 0.0 } else { 1.0 / sum[i] });
-        for row in scores.chunks_exact_mut(columns) {
-            let row = &mut row[first..][..LANES];
-            row.iter_mut().zip(inverse).for_each(|(weight, inverse)| *weight *= inverse);
-        }
-    }
+struct Softmax<'a> {
+    scores: &'a mut [f32],
+    columns: usize,
+    scale: f32,
+    padding: &'a [bool],
 }
 
-/// One sample's gradient. With `p` the probabilities and `g = ∂y · vᵀ`: `∂v = pᵀ · ∂y`,
-/// `s = p · (g - Σ p · g)` for each query, `∂q = s · k / √d` and `∂k = sᵀ · q / √d`.
-struct Backward<'a> {
-    sizes: Sizes,
-    x: &'a [f32],
-    dy: &'a [f32],
-    probabilities: &'a [f32],
-    dx: &'a mut [f32],
-    scratch: &'a mut [f32],
-}
-
-impl Body for Backward<'_> {
+impl Body for Softmax<'_> {
     type Output = ();
 
+    // Plain loops over lanes: a closure in them is not sure to be compiled for wide vectors.
     #[inline(always)]
     fn run(self) {
-        let Self { sizes, x, dy, probabilities, dx, scratch } = self;
-        let Sizes { tokens, width, .. } = sizes;
-        let (head, columns, padded) = (sizes.head(), sizes.columns(), sizes.padded());
-        let (transposed, rest) = scratch.split_at_mut(sizes.matrix());
-        let (packed, rest) = rest.split_at_mut(sizes.matrix());
-        let (slopes, sums) = rest.split_at_mut(sizes.probabilities());
-        let scale = 1.0 / (head as f32).sqrt();
-        let stride = 3 * width;
-        let heads = probabilities.chunks_exact(sizes.probabilities());
-        for (at, probabilities) in (0..).step_by(head).zip(heads) {
-            let rows = |values| Left::Rows { values, stride: columns };
-            pack(&dy[at..], width, (head, padded), packed);
-            let dv = Target { values: &mut dx[2 * width + at..], stride, width: head };
-            product(rows(probabilities), (tokens, tokens), packed, padded, dv);
-
-            transpose(&dy[at..], width, (head, columns), transposed);
-            let values = Left::Rows { values: &x[2 * width + at..], stride };
-            let target = Target { values: &mut *slopes, stride: columns, width: columns };
-            product(values, (tokens, head), transposed, columns, target);
-            through_softmax(probabilities, slopes, (tokens, columns), scale, sums);
-
-            pack(&x[width + at..], stride, (head, padded), packed);
-            let dq = Target { values: &mut dx[at..], stride, width: head };
-            let columns_of = Left::Columns { values: slopes, stride: columns };
-            product(columns_of, (tokens, tokens), packed, padded, dq);
-
-            pack(&x[at..], stride, (head, padded), packed);
-            let dk = Target { values: &mut dx[width + at..], stride, width: head };
-            product(rows(slopes), (tokens, tokens), packed, padded, dk);
+        let Self { scores, columns, scale, padding } = self;
+        for first in (0..columns).step_by(LANES) {
+            let mut max = [f32::NEG_INFINITY; LANES];
+            for (key, row) in scores.chunks_exact(columns).enumerate() {
+                if padding.get(key) != Some(&true) {
+                    let row = &row[first..][..LANES];
+                    for i in 0..LANES {
+                        max[i] = if row[i] > max[i] { row[i] } else { max[i] };
+                    }
+                }
+            }
+            let mut sum = [0.0_f32; LANES];
+            for (key, row) in scores.chunks_exact_mut(columns).enumerate() {
+                let row = &mut row[first..][..LANES];
+                if padding.get(key) == Some(&true) {
+                    row.fill(0.0);
+                    continue;
+                }
+                for i in 0..LANES {
+                    row[i] = exp((row[i] - max[i]) * scale);
+                    sum[i] += row[i];
+                }
+            }
+            for sum in &mut sum {
+                *sum = if *sum == 0.0 { 0.0 } else { 1.0 / *sum };
+            }
+            for row in scores.chunks_exact_mut(columns) {
+                for (weight, inverse) in row[first..][..LANES].iter_mut().zip(&sum) {
+                    *weight *= inverse;
+                }
+            }
         }
     }
 }
 
 /// From the gradient of probabilities, in `slopes`, to that of scores before they were scaled.
-#[inline(always)]
-fn through_softmax(
-    probabilities: &[f32],
-    slopes: &mut [f32],
-    (tokens, columns): (usize, usize),
+struct ThroughSoftmax<'a> {
+    probabilities: &'a [f32],
+    slopes: &'a mut [f32],
+    columns: usize,
     scale: f32,
-    sums: &mut [f32],
-) {
-    let (p, slopes) = (&probabilities[..tokens * columns], &mut slopes[..tokens * columns]);
-    sums.fill(0.0);
-    for (p, slopes) in p.chunks_exact(columns).zip(slopes.chunks_exact(columns)) {
-        for ((sum, p), slope) in sums.iter_mut().zip(p).zip(slopes) {
-            *sum += p * slope;
+    sums: &'a mut [f32],
+}
+
+impl Body for ThroughSoftmax<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { probabilities, slopes, columns, scale, sums } = self;
+        sums.fill(0.0);
+        for (p, slopes) in probabilities.chunks_exact(columns).zip(slopes.chunks_exact(columns)) {
+            for ((sum, p), slope) in sums.iter_mut().zip(p).zip(slopes) {
+                *sum += p * slope;
+            }
         }
-    }
-    for (p, slopes) in p.chunks_exact(columns).zip(slopes.chunks_exact_mut(columns)) {
-        for ((slope, p), sum) in slopes.iter_mut().zip(p).zip(&*sums) {
-            *slope = p * (*slope - sum) * scale;
+        let keys = probabilities.chunks_exact(columns).zip(slopes.chunks_exact_mut(columns));
+        for (p, slopes) in keys {
+            for ((slope, p), sum) in slopes.iter_mut().zip(p).zip(&*sums) {
+                *slope = p * (*slope - sum) * scale;
+            }
         }
     }
 }

@@ -1,10 +1,12 @@
 //! Batch normalisation (Ioffe & Szegedy 2015) with hand-written gradients.
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result as CandleResult, Shape, Tensor};
+use hipflask_runtime::kernels::Body;
 use rayon::prelude::*;
 
-use super::buffer::{host, on_host, operand, output, pair_sums, tensor};
+use super::buffer::{PairSums, host, on_host, operand, output, tensor};
 use super::composed;
+use super::simd::vectorized;
 use crate::{Error, ErrorKind, Result};
 
 /// The statistics of one batch, `[c]` each, without gradient.
@@ -111,23 +113,14 @@ impl Moments {
         let of_channel = |c: usize| {
             // Shifted by one of the values: the squares of a channel far from zero stay exact.
             let shift = x[c * plane];
-            let (mut sum, mut squares) = (0.0, 0.0);
-            for plane in planes(x, channels, plane, c) {
-                let (s, q) = pair_sums(plane, plane, |v, _| (v - shift, (v - shift) * (v - shift)));
-                sum += f64::from(s);
-                squares += f64::from(q);
-            }
+            let f = |v: f32, _| (v - shift, (v - shift) * (v - shift));
+            let (sum, squares) = vectorized(PairSums { a: x, b: x, channels, plane, c, f });
             let count = (x.len() / channels) as f64;
             let offset = sum / count;
             (f64::from(shift) + offset, (squares / count - offset * offset).max(0.0))
         };
         Self((0..channels).into_par_iter().map(of_channel).collect())
     }
-}
-
-/// The planes of channel `c`, one a sample.
-fn planes(x: &[f32], channels: usize, plane: usize, c: usize) -> impl Iterator<Item = &[f32]> {
-    x.chunks_exact(channels * plane).map(move |sample| &sample[c * plane..][..plane])
 }
 
 /// Normalisation with statistics taken before; its gradient knows that they depend on `x`.
@@ -145,15 +138,7 @@ impl BatchNorm {
         let sample = self.mean.len() * self.plane;
         let mut y = vec![0.0; x.len()];
         y.par_chunks_mut(sample).zip(x.par_chunks(sample)).for_each(|(y, x)| {
-            let planes = y.chunks_exact_mut(self.plane).zip(x.chunks_exact(self.plane));
-            for (c, (y, x)) in planes.enumerate() {
-                let (mean, scale, shift) = (self.mean[c], self.inverse[c] * gamma[c], beta[c]);
-                for (y, x) in y.iter_mut().zip(x) {
-                    let v = (x - mean) * scale + shift;
-                    // Not `max`: a NaN must stay one for the trainer to see.
-                    *y = if v < lowest { lowest } else { v };
-                }
-            }
+            vectorized(Normalise { norm: self, gamma, beta, lowest, x, y });
         });
         y
     }
@@ -164,55 +149,102 @@ impl BatchNorm {
         &self,
         x: &[f32],
         gamma: &[f32],
-        y: &[f32],
+        beta: &[f32],
         dy: &[f32],
     ) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
-        let channels = self.mean.len();
-        let sample = channels * self.plane;
-        let mut dx = vec![0.0; x.len()];
-        let passed: &[f32] = if self.relu {
-            let passing = dx.par_chunks_mut(sample).zip(dy.par_chunks(sample));
-            passing.zip(y.par_chunks(sample)).for_each(|((g, dy), y)| {
-                for ((g, &dy), &y) in g.iter_mut().zip(dy).zip(y) {
-                    *g = if y > 0.0 { dy } else { 0.0 };
-                }
-            });
-            &dx
-        } else {
-            dy
-        };
+        let (channels, plane) = (self.mean.len(), self.plane);
+        let sample = channels * plane;
         let sums: Vec<(f64, f64)> = (0..channels)
             .into_par_iter()
             .map(|c| {
-                let mean = self.mean[c];
-                let (mut sum, mut product) = (0.0, 0.0);
-                let x_planes = planes(x, channels, self.plane, c);
-                for (g, x) in planes(passed, channels, self.plane, c).zip(x_planes) {
-                    let (s, p) = pair_sums(g, x, |g, x| (g, g * (x - mean)));
-                    sum += f64::from(s);
-                    product += f64::from(p);
-                }
-                (sum, product * f64::from(self.inverse[c]))
+                let (mean, scale, shift) = (self.mean[c], self.inverse[c] * gamma[c], beta[c]);
+                let sums = if self.relu {
+                    // The very bits of the forward pass.
+                    let f = |dy, x| {
+                        let g = if (x - mean) * scale + shift > 0.0 { dy } else { 0.0 };
+                        (g, g * (x - mean))
+                    };
+                    vectorized(PairSums { a: dy, b: x, channels, plane, c, f })
+                } else {
+                    let f = |dy, x| (dy, dy * (x - mean));
+                    vectorized(PairSums { a: dy, b: x, channels, plane, c, f })
+                };
+                (sums.0, sums.1 * f64::from(self.inverse[c]))
             })
             .collect();
         let count = (x.len() / channels) as f64;
-        let relu = self.relu;
-        dx.par_chunks_mut(sample).enumerate().for_each(|(i, dx)| {
-            for (c, dx) in dx.chunks_exact_mut(self.plane).enumerate() {
-                let at = i * sample + c * self.plane;
-                let (x, dy) = (&x[at..][..self.plane], &dy[at..][..self.plane]);
-                let (mean, inverse) = (self.mean[c], self.inverse[c]);
-                let by_mean = (sums[c].0 / count) as f32;
-                let by_variance = (sums[c].1 * f64::from(inverse) / count) as f32;
-                let scale = gamma[c] * inverse;
-                for ((dx, x), &dy) in dx.iter_mut().zip(x).zip(dy) {
-                    let g = if relu { *dx } else { dy };
-                    *dx = scale * (g - by_mean - (x - mean) * by_variance);
-                }
-            }
+        let by = |c: usize| {
+            let by_variance = sums[c].1 * f64::from(self.inverse[c]) / count;
+            ((sums[c].0 / count) as f32, by_variance as f32)
+        };
+        let by: Vec<(f32, f32)> = (0..channels).map(by).collect();
+        let mut dx = vec![0.0; x.len()];
+        let samples = dx.par_chunks_mut(sample).zip(x.par_chunks(sample));
+        samples.zip(dy.par_chunks(sample)).for_each(|((dx, x), dy)| {
+            vectorized(Slopes { norm: self, gamma, beta, by: &by, x, dy, dx });
         });
         let (d_beta, d_gamma) = sums.into_iter().map(|(b, g)| (b as f32, g as f32)).unzip();
         (dx, d_gamma, d_beta)
+    }
+}
+
+/// One sample's forward pass.
+struct Normalise<'a> {
+    norm: &'a BatchNorm,
+    gamma: &'a [f32],
+    beta: &'a [f32],
+    /// Of the result: 0 where a ReLU follows.
+    lowest: f32,
+    x: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl Body for Normalise<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { norm, gamma, beta, lowest, x, y } = self;
+        let planes = y.chunks_exact_mut(norm.plane).zip(x.chunks_exact(norm.plane));
+        for (c, (y, x)) in planes.enumerate() {
+            let (mean, scale, shift) = (norm.mean[c], norm.inverse[c] * gamma[c], beta[c]);
+            for (y, x) in y.iter_mut().zip(x) {
+                let v = (x - mean) * scale + shift;
+                // Not `max`: a NaN must stay one for the trainer to see.
+                *y = if v < lowest { lowest } else { v };
+            }
+        }
+    }
+}
+
+/// One sample's `∂x`, from the channels' means of `g` and of `g·x̂/σ`.
+struct Slopes<'a> {
+    norm: &'a BatchNorm,
+    gamma: &'a [f32],
+    beta: &'a [f32],
+    by: &'a [(f32, f32)],
+    x: &'a [f32],
+    dy: &'a [f32],
+    dx: &'a mut [f32],
+}
+
+impl Body for Slopes<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { norm, gamma, beta, by, x, dy, dx } = self;
+        // Where no ReLU follows, everything passes.
+        let lowest = if norm.relu { 0.0 } else { f32::NEG_INFINITY };
+        let planes = dx.chunks_exact_mut(norm.plane).zip(x.chunks_exact(norm.plane));
+        for (c, ((dx, x), dy)) in planes.zip(dy.chunks_exact(norm.plane)).enumerate() {
+            let (mean, scale, shift) = (norm.mean[c], norm.inverse[c] * gamma[c], beta[c]);
+            let (by_mean, by_variance) = by[c];
+            for ((dx, x), dy) in dx.iter_mut().zip(x).zip(dy) {
+                let g = if (x - mean) * scale + shift > lowest { *dy } else { 0.0 };
+                *dx = scale * (g - by_mean - (x - mean) * by_variance);
+            }
+        }
     }
 }
 
@@ -240,11 +272,12 @@ impl CustomOp3 for BatchNorm {
         x: &Tensor,
         gamma: &Tensor,
         beta: &Tensor,
-        y: &Tensor,
+        _y: &Tensor,
         dy: &Tensor,
     ) -> CandleResult<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let dy = dy.contiguous()?;
-        let (dx, d_gamma, d_beta) = self.backward(&host(x)?, &host(gamma)?, &host(y)?, &host(&dy)?);
+        let (dx, d_gamma, d_beta) =
+            self.backward(&host(x)?, &host(gamma)?, &host(beta)?, &host(&dy)?);
         Ok((Some(tensor(dx, x)?), Some(tensor(d_gamma, gamma)?), Some(tensor(d_beta, beta)?)))
     }
 }
@@ -305,13 +338,10 @@ impl CustomOp3 for ChannelAffine {
             }
         });
         let sums = (0..self.channels).into_par_iter().map(|c| {
-            let (mut d_scale, mut d_shift) = (0.0, 0.0);
-            let x_planes = planes(xs, self.channels, self.plane, c);
-            for (dy, x) in planes(dys, self.channels, self.plane, c).zip(x_planes) {
-                let (s, p) = pair_sums(dy, x, |dy, x| (dy, dy * x));
-                d_shift += f64::from(s);
-                d_scale += f64::from(p);
-            }
+            let f = |dy, x| (dy, dy * x);
+            let (channels, plane) = (self.channels, self.plane);
+            let sums = PairSums { a: dys, b: xs, channels, plane, c, f };
+            let (d_shift, d_scale) = vectorized(sums);
             (d_scale as f32, d_shift as f32)
         });
         let (d_scale, d_shift) = sums.unzip();

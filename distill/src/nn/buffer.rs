@@ -3,6 +3,10 @@
 use std::ops::Deref;
 
 use candle_core::{CpuStorage, DType, Layout, Result, Shape, Storage, StorageRef, Tensor, bail};
+use hipflask_runtime::kernels::Body;
+use rayon::prelude::*;
+
+use super::simd::vectorized;
 
 /// The values that `layout` selects from an operand of a custom operator.
 pub(crate) fn operand<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
@@ -45,48 +49,83 @@ pub(crate) fn on_host(tensor: &Tensor) -> bool {
 
 const LANES: usize = 16;
 
-/// `Σ a·b` over sixteen fixed lanes, so the order of additions does not depend on the machine.
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let (a_lanes, a_tail) = a.as_chunks::<LANES>();
-    let (b_lanes, b_tail) = b.as_chunks::<LANES>();
-    let mut acc = [0.0; LANES];
-    for (a, b) in a_lanes.iter().zip(b_lanes) {
-        for ((acc, a), b) in acc.iter_mut().zip(a).zip(b) {
-            *acc += a * b;
-        }
-    }
-    let tail: f32 = a_tail.iter().zip(b_tail).map(|(a, b)| a * b).sum();
-    acc.iter().sum::<f32>() + tail
+/// `(Σ f(a, b).0, Σ f(a, b).1)` over the planes of channel `c` of `a` and `b [n, channels, plane]`:
+/// of a plane in sixteen fixed lanes, planes in order in f64.
+pub(super) struct PairSums<'a, F> {
+    pub(super) a: &'a [f32],
+    pub(super) b: &'a [f32],
+    pub(super) channels: usize,
+    pub(super) plane: usize,
+    pub(super) c: usize,
+    pub(super) f: F,
 }
 
-/// `(Σ f(i), Σ g(i))` of the pairs that `f` yields for `(a, b)`, over sixteen fixed lanes.
-pub(super) fn pair_sums(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> (f32, f32)) -> (f32, f32) {
-    let (a_lanes, a_tail) = a.as_chunks::<LANES>();
-    let (b_lanes, b_tail) = b.as_chunks::<LANES>();
-    let (mut first, mut second) = ([0.0; LANES], [0.0; LANES]);
-    for (a, b) in a_lanes.iter().zip(b_lanes) {
-        for lane in 0..LANES {
-            let (p, q) = f(a[lane], b[lane]);
-            first[lane] += p;
-            second[lane] += q;
+impl<F: Fn(f32, f32) -> (f32, f32)> Body for PairSums<'_, F> {
+    type Output = (f64, f64);
+
+    #[inline(always)]
+    fn run(self) -> (f64, f64) {
+        let Self { a, b, channels, plane, c, f } = self;
+        let sample = channels * plane;
+        let mut total = (0.0, 0.0);
+        for (a, b) in a.chunks_exact(sample).zip(b.chunks_exact(sample)) {
+            let (a, b) = (&a[c * plane..][..plane], &b[c * plane..][..plane]);
+            let (a_lanes, a_tail) = a.as_chunks::<LANES>();
+            let (b_lanes, b_tail) = b.as_chunks::<LANES>();
+            let (mut first, mut second) = ([0.0_f32; LANES], [0.0_f32; LANES]);
+            for (a, b) in a_lanes.iter().zip(b_lanes) {
+                for lane in 0..LANES {
+                    let (p, q) = f(a[lane], b[lane]);
+                    first[lane] += p;
+                    second[lane] += q;
+                }
+            }
+            for (lane, (&a, &b)) in a_tail.iter().zip(b_tail).enumerate() {
+                let (p, q) = f(a, b);
+                first[lane] += p;
+                second[lane] += q;
+            }
+            // In halves: a sum across the vector in four additions.
+            let mut width = LANES;
+            while width > 1 {
+                width /= 2;
+                for lane in 0..width {
+                    first[lane] += first[lane + width];
+                    second[lane] += second[lane + width];
+                }
+            }
+            total.0 += f64::from(first[0]);
+            total.1 += f64::from(second[0]);
         }
+        total
     }
-    let (mut p_sum, mut q_sum) = (first.iter().sum::<f32>(), second.iter().sum::<f32>());
-    for (&a, &b) in a_tail.iter().zip(b_tail) {
-        let (p, q) = f(a, b);
-        p_sum += p;
-        q_sum += q;
-    }
-    (p_sum, q_sum)
 }
 
 /// Sums of each channel of `[n, c, plane]`, samples added in order in f64.
 pub(super) fn channel_sums(values: &[f32], channels: usize, plane: usize) -> Vec<f32> {
-    let mut sums = vec![0.0_f64; channels];
-    for sample in values.chunks_exact((channels * plane).max(1)) {
-        for (sum, plane) in sums.iter_mut().zip(sample.chunks_exact(plane.max(1))) {
-            *sum += f64::from(pair_sums(plane, plane, |v, _| (v, 0.0)).0);
+    if plane == 1 {
+        return row_sums(values, channels);
+    }
+    if plane == 0 {
+        return vec![0.0; channels];
+    }
+    let of_channel = |c| {
+        let f = |v, _| (v, 0.0);
+        vectorized(PairSums { a: values, b: values, channels, plane, c, f }).0 as f32
+    };
+    (0..channels).into_par_iter().map(of_channel).collect()
+}
+
+/// Sums of the columns of rows of `width`: of 64 rows in f32, these in f64.
+fn row_sums(values: &[f32], width: usize) -> Vec<f32> {
+    let mut sums = vec![0.0_f64; width];
+    let mut part = vec![0.0_f32; width];
+    for rows in values.chunks((64 * width).max(1)) {
+        part.fill(0.0);
+        for row in rows.chunks_exact(width) {
+            part.iter_mut().zip(row).for_each(|(sum, v)| *sum += v);
         }
+        sums.iter_mut().zip(&part).for_each(|(sum, &v)| *sum += f64::from(v));
     }
     sums.into_iter().map(|sum| sum as f32).collect()
 }

@@ -1,4 +1,5 @@
-//! 2-D convolution by im2col and matrix products, with hand-written gradients.
+//! 2-D convolution, of groups and depthwise too, by products of shifted planes, with hand-written
+//! gradients.
 
 use candle_core::{
     CpuStorage, CustomOp2, CustomOp3, Layout, Result as CandleResult, Shape, Tensor,
@@ -6,10 +7,11 @@ use candle_core::{
 use rayon::prelude::*;
 
 use super::buffer::{channel_sums, host, on_host, operand, output, tensor};
-use super::gemm::{Matrix, gemm};
-use super::im2col::{add_col2im, im2col};
+use super::conv2d_backward::Backward;
+use super::planes::Planes;
+use super::product::{Left, Right, Target, product, rows};
 use super::window::Window;
-use super::{Precision, composed, depthwise};
+use super::{Precision, composed};
 use crate::{Error, ErrorKind, Result};
 
 /// How a convolution kernel moves over its input; pairs are (vertical, horizontal).
@@ -46,13 +48,6 @@ pub fn conv2d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, spec: &Conv2dSpec) 
     }
     let (x, w) = (x.contiguous()?, w.contiguous()?);
     let y = match bias {
-        _ if op.is_depthwise() => {
-            let y = x.apply_op2(&w, depthwise::Depthwise::new(op.window, op.c_in))?;
-            return Ok(match bias {
-                Some(bias) => y.broadcast_add(&bias.reshape((1, op.c_out, 1, 1))?)?,
-                None => y,
-            });
-        }
         Some(bias) => x.apply_op3(&w, &bias.contiguous()?, op)?,
         None => x.apply_op2(&w, op)?,
     };
@@ -60,12 +55,12 @@ pub fn conv2d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, spec: &Conv2dSpec) 
 }
 
 /// The operator with its shapes, checked.
-struct Conv2d {
-    window: Window,
+pub(super) struct Conv2d {
+    pub(super) window: Window,
     n: usize,
     c_in: usize,
     c_out: usize,
-    groups: usize,
+    pub(super) groups: usize,
 }
 
 impl Conv2d {
@@ -96,58 +91,57 @@ impl Conv2d {
         Ok(Self { window, n, c_in, c_out, groups })
     }
 
-    fn is_depthwise(&self) -> bool {
-        self.groups == self.c_in && self.c_in == self.c_out && self.groups > 1
-    }
-
-    /// Rows of one group's lowered input: input channels of the group × kernel positions.
-    fn depth(&self) -> usize {
-        self.c_in / self.groups * self.window.taps()
-    }
-
-    /// Values in one group's lowered input; 0 where the input itself serves.
-    fn columns(&self) -> usize {
-        if self.window.is_pointwise() { 0 } else { self.depth() * self.window.out_plane() }
-    }
-
-    /// One group's input as a matrix `[depth, out_plane]`.
-    fn lower<'a>(&self, x: &'a [f32], columns: &'a mut [f32]) -> Matrix<'a> {
-        let data = if self.window.is_pointwise() {
-            x
-        } else {
-            im2col(&self.window, x, columns);
-            columns
-        };
-        Matrix::new(data, self.depth(), self.window.out_plane())
-    }
-
     fn shape(&self) -> (usize, usize, usize, usize) {
         let [out_h, out_w] = self.window.output;
         (self.n, self.c_out, out_h, out_w)
     }
 
+    /// Channels of a group, in and out.
+    pub(super) fn of_group(&self) -> (usize, usize) {
+        (self.c_in / self.groups, self.c_out / self.groups)
+    }
+
     fn forward(&self, x: &[f32], w: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
-        let plane = self.window.out_plane();
-        let rows = self.c_out / self.groups;
-        let in_group = self.c_in / self.groups * self.window.in_plane();
-        let mut y = vec![0.0; self.n * self.c_out * plane];
-        y.par_chunks_mut((self.c_out * plane).max(1)).enumerate().for_each_init(
-            || vec![0.0; self.columns()],
-            |columns, (sample, y)| {
-                for group in 0..self.groups {
-                    let y = &mut y[group * rows * plane..][..rows * plane];
-                    if let Some(bias) = bias {
-                        for (y, &b) in y.chunks_exact_mut(plane).zip(&bias[group * rows..]) {
-                            y.fill(b);
-                        }
-                    }
-                    let x = &x[(sample * self.groups + group) * in_group..][..in_group];
-                    let w = &w[group * rows * self.depth()..][..rows * self.depth()];
-                    let w = Matrix::new(w, rows, self.depth());
-                    gemm(y, w, self.lower(x, columns), bias.is_some());
+        let (c_in, c_out) = self.of_group();
+        let (in_group, out_group) =
+            (c_in * self.window.in_plane(), c_out * self.window.out_plane());
+        let depth = c_in * self.window.taps();
+        let mut y = vec![0.0; self.n * self.groups * out_group];
+        let samples = y.par_chunks_mut((self.groups * out_group).max(1));
+        let samples = samples.zip(x.par_chunks((self.groups * in_group).max(1)));
+        let left = |group: usize| {
+            let values = &w[group * c_out * depth..][..c_out * depth];
+            Left { values, row: depth, column: 1 }
+        };
+        let bias = |group: usize| bias.map(|bias| &bias[group * c_out..][..c_out]);
+        if self.window.is_pointwise() {
+            let plane = self.window.out_plane();
+            let rows = rows(c_in, plane);
+            samples.for_each(|(y, x)| {
+                let groups = y.chunks_exact_mut(out_group).zip(x.chunks_exact(in_group));
+                for (group, (y, x)) in groups.enumerate() {
+                    let right = Right { values: x, rows: &rows };
+                    let target = Target { values: y, stride: plane };
+                    product(left(group), right, (c_out, plane), target, false);
+                    add_bias(y, bias(group), plane);
                 }
-            },
-        );
+            });
+            return y;
+        }
+        let planes = Planes::new(self.window);
+        let (taps, run) = (planes.taps(c_in), planes.run());
+        let scratch = || (vec![0.0; c_in * planes.channel()], vec![0.0; c_out * run]);
+        samples.for_each_init(scratch, |(padded, runs), (y, x)| {
+            let groups = y.chunks_exact_mut(out_group).zip(x.chunks_exact(in_group));
+            for (group, (y, x)) in groups.enumerate() {
+                planes.fill(x, padded);
+                let right = Right { values: padded, rows: &taps };
+                let target = Target { values: runs, stride: run };
+                product(left(group), right, (c_out, run), target, false);
+                planes.pick(runs, y);
+                add_bias(y, bias(group), self.window.out_plane());
+            }
+        });
         y
     }
 
@@ -159,58 +153,13 @@ impl Conv2d {
         let mut dx_parts: Vec<&mut [f32]> =
             dx.chunks_mut((parts.samples * in_sample).max(1)).collect();
         dx_parts.resize_with(parts.count, Default::default);
+        let pass = Backward::new(self, w);
         let partial: Vec<Vec<f32>> = dx_parts
             .into_par_iter()
             .enumerate()
-            .map(|(part, dx)| {
-                let mut dw = vec![0.0; w.len()];
-                let mut columns = vec![0.0; self.columns()];
-                let mut d_columns = vec![0.0; if need_x { self.columns() } else { 0 }];
-                let range = parts.range(part);
-                for sample in range.clone() {
-                    for group in 0..self.groups {
-                        let dx = if need_x {
-                            let in_group = in_sample / self.groups;
-                            let at = (sample - range.start) * in_sample + group * in_group;
-                            Some((&mut dx[at..at + in_group], &mut d_columns[..]))
-                        } else {
-                            None
-                        };
-                        self.backward_group(sample, group, (x, w, dy), &mut dw, dx, &mut columns);
-                    }
-                }
-                dw
-            })
+            .map(|(part, dx)| pass.part(x, dy, parts.range(part), dx))
             .collect();
         (dx, add_in_order(partial, w.len()))
-    }
-
-    /// Adds one sample's share of one group to `dw` and, with it, writes the group's `∂x`.
-    fn backward_group(
-        &self,
-        sample: usize,
-        group: usize,
-        (x, w, dy): (&[f32], &[f32], &[f32]),
-        dw: &mut [f32],
-        dx: Option<(&mut [f32], &mut [f32])>,
-        columns: &mut [f32],
-    ) {
-        let (plane, depth) = (self.window.out_plane(), self.depth());
-        let rows = self.c_out / self.groups;
-        let in_group = self.c_in / self.groups * self.window.in_plane();
-        let x = &x[(sample * self.groups + group) * in_group..][..in_group];
-        let dy = &dy[(sample * self.groups + group) * rows * plane..][..rows * plane];
-        let dy = Matrix::new(dy, rows, plane);
-        let weights = group * rows * depth..(group + 1) * rows * depth;
-        gemm(&mut dw[weights.clone()], dy, self.lower(x, columns).t(), true);
-        let Some((dx, d_columns)) = dx else { return };
-        let w = Matrix::new(&w[weights], rows, depth).t();
-        if self.window.is_pointwise() {
-            gemm(dx, w, dy, false);
-        } else {
-            gemm(d_columns, w, dy, false);
-            add_col2im(&self.window, d_columns, dx);
-        }
     }
 
     fn gradients(
@@ -289,30 +238,36 @@ impl CustomOp3 for Conv2d {
     }
 }
 
+fn add_bias(y: &mut [f32], bias: Option<&[f32]>, plane: usize) {
+    for (y, bias) in y.chunks_exact_mut(plane).zip(bias.unwrap_or_default()) {
+        y.iter_mut().for_each(|y| *y += bias);
+    }
+}
+
 /// A split of a batch that depends on shapes alone, so that partial sums added in order give
 /// the same bits for any number of threads.
-pub(super) struct Parts {
-    pub(super) count: usize,
-    pub(super) samples: usize,
+struct Parts {
+    count: usize,
+    samples: usize,
     n: usize,
 }
 
 impl Parts {
     /// At most 16 parts, fewer where 16 copies of the weights would pass 64 MiB.
-    pub(super) fn new(n: usize, weights: usize) -> Self {
+    fn new(n: usize, weights: usize) -> Self {
         let affordable = (64 << 20) / (4 * weights.max(1));
         let samples = n.div_ceil(affordable.clamp(1, 16)).max(1);
         Self { count: n.div_ceil(samples), samples, n }
     }
 
     /// The samples of a part.
-    pub(super) fn range(&self, part: usize) -> std::ops::Range<usize> {
+    fn range(&self, part: usize) -> std::ops::Range<usize> {
         part * self.samples..((part + 1) * self.samples).min(self.n)
     }
 }
 
 /// Adds partial gradients, first to last.
-pub(super) fn add_in_order(partial: Vec<Vec<f32>>, len: usize) -> Vec<f32> {
+fn add_in_order(partial: Vec<Vec<f32>>, len: usize) -> Vec<f32> {
     let mut partial = partial.into_iter();
     let mut sum = partial.next().unwrap_or_else(|| vec![0.0; len]);
     for part in partial {

@@ -120,7 +120,9 @@ fn sum(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
     let (b, b_rest) = b.as_chunks::<LANES>();
     let mut lanes = [0.0_f32; LANES];
     for (a, b) in a.iter().zip(b) {
-        lanes = std::array::from_fn(|i| lanes[i] + f(a[i], b[i]));
+        for i in 0..LANES {
+            lanes[i] += f(a[i], b[i]);
+        }
     }
     for ((lane, &a), &b) in lanes.iter_mut().zip(a_rest).zip(b_rest) {
         *lane += f(a, b);

@@ -6,7 +6,7 @@ use candle_core::{
 use rayon::prelude::*;
 
 use super::buffer::{channel_sums, host, on_host, operand, output, tensor};
-use super::gemm::{Matrix, gemm};
+use super::product::{Left, Right, Target, product, rows};
 use crate::{Error, ErrorKind, Result};
 
 /// `x · wᵀ + bias` for `x [n, in]` or `[n, t, in]`, `w [out, in]`, `bias [out]`; returns `[n, out]`
@@ -62,8 +62,12 @@ fn mismatch(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Error {
     Error::new(ErrorKind::Shape, "linear", message)
 }
 
-/// Rows that one task multiplies: enough to fill the product's tiles, few enough to share out.
-const ROWS: usize = 32;
+/// Rows that one task multiplies: enough to use what it loads often, few enough to share out.
+const ROWS: usize = 64;
+/// Terms that are added before their sum is put down: both sides of a tile then stay in a cache.
+const DEPTH: usize = 256;
+/// Rows of the weights' gradient that one task computes.
+const GRADIENT_ROWS: usize = 32;
 
 struct Linear {
     /// Of the output.
@@ -76,15 +80,15 @@ struct Linear {
 
 impl Linear {
     fn forward(&self, x: &[f32], w: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
-        let w = Matrix::new(w, self.outputs, self.inputs).t();
+        let w = transposed(w, self.outputs, self.inputs);
         let mut y = vec![0.0; self.n * self.outputs];
         let blocks = y.par_chunks_mut((ROWS * self.outputs).max(1));
         blocks.zip(x.par_chunks((ROWS * self.inputs).max(1))).for_each(|(y, x)| {
             if let Some(bias) = bias {
                 y.chunks_exact_mut(bias.len()).for_each(|y| y.copy_from_slice(bias));
             }
-            let rows = y.len() / self.outputs;
-            gemm(y, Matrix::new(x, rows, self.inputs), w, bias.is_some());
+            let left = Left { values: x, row: self.inputs, column: 1 };
+            multiply(left, (&w, self.outputs), y, bias.is_some());
         });
         y
     }
@@ -101,28 +105,45 @@ impl Linear {
         let mut dx = vec![0.0; if need_x { xs.len() } else { 0 }];
         let blocks = dx.par_chunks_mut((ROWS * self.inputs).max(1));
         blocks.zip(dys.par_chunks((ROWS * self.outputs).max(1))).for_each(|(dx, dy)| {
-            let dy = Matrix::new(dy, dx.len() / self.inputs, self.outputs);
-            gemm(dx, dy, Matrix::new(ws, self.outputs, self.inputs), false);
+            let left = Left { values: dy, row: self.outputs, column: 1 };
+            multiply(left, (ws, self.inputs), dx, false);
         });
-        // Blocks of the inputs as columns would not be contiguous: transpose the product instead.
         let mut dw = vec![0.0; ws.len()];
-        let dy_columns = transposed(dys, self.n, self.outputs);
-        dw.par_chunks_mut((ROWS * self.inputs).max(1))
-            .zip(dy_columns.par_chunks((ROWS * self.n).max(1)))
-            .for_each(|(dw, dy)| {
-                let dy = Matrix::new(dy, dw.len() / self.inputs, self.n);
-                gemm(dw, dy, Matrix::new(xs, self.n, self.inputs), false);
-            });
+        let blocks = dw.par_chunks_mut((GRADIENT_ROWS * self.inputs).max(1)).enumerate();
+        blocks.for_each(|(block, dw)| {
+            let values = dys.get(block * GRADIENT_ROWS..).unwrap_or_default();
+            multiply(Left { values, row: 1, column: self.outputs }, (xs, self.inputs), dw, false);
+        });
         let dx = if need_x { Some(tensor(dx, x)?) } else { None };
         Ok((dx, tensor(dw, w)?))
     }
 }
 
+/// `y = left · right`, or `+=`, for `right` with rows of `n` elements.
+fn multiply(left: Left<'_>, (right, n): (&[f32], usize), y: &mut [f32], mut accumulate: bool) {
+    let m = y.len() / n.max(1);
+    let starts = rows(DEPTH, n);
+    for (block, right) in right.chunks((DEPTH * n).max(1)).enumerate() {
+        let values = left.values.get(block * DEPTH * left.column..).unwrap_or_default();
+        let right = Right { values: right, rows: &starts[..right.len() / n] };
+        let target = Target { values: &mut *y, stride: n };
+        product(Left { values, ..left }, right, (m, n), target, accumulate);
+        accumulate = true;
+    }
+}
+
 fn transposed(values: &[f32], rows: usize, cols: usize) -> Vec<f32> {
+    /// Both sides of a tile stay in the first-level cache.
+    const TILE: usize = 16;
     let mut out = vec![0.0; values.len()];
-    for (r, row) in values.chunks_exact(cols.max(1)).enumerate() {
-        for (c, &v) in row.iter().enumerate() {
-            out[c * rows + r] = v;
+    for r in (0..rows).step_by(TILE) {
+        for c in (0..cols).step_by(TILE) {
+            for c in c..(c + TILE).min(cols) {
+                let out = &mut out[c * rows + r..][..TILE.min(rows - r)];
+                for (r, out) in (r..).zip(out) {
+                    *out = values[r * cols + c];
+                }
+            }
         }
     }
     out

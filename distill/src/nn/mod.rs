@@ -10,15 +10,14 @@ mod batch_norm;
 pub(crate) mod buffer;
 mod composed;
 mod conv2d;
+mod conv2d_backward;
 #[cfg(feature = "cuda")]
 mod cuda;
-mod depthwise;
-mod gemm;
 #[cfg(test)]
 pub(crate) mod gradcheck;
-mod im2col;
 mod layer_norm;
 mod linear;
+mod planes;
 mod pool;
 mod precision;
 mod product;

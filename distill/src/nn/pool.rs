@@ -1,10 +1,14 @@
 //! Maximum and average pooling with hand-written gradients (candle's are wrong or missing).
 
+use std::ops::Range;
+
 use candle_core::{CpuStorage, CustomOp1, Layout, Result as CandleResult, Shape, Tensor};
+use hipflask_runtime::kernels::Body;
 use rayon::prelude::*;
 
 use super::buffer::{host, on_host, operand, output, tensor};
 use super::composed;
+use super::simd::vectorized;
 use super::window::Window;
 use crate::{Error, ErrorKind, Result};
 
@@ -49,7 +53,7 @@ pub fn max_pool2d(x: &Tensor, spec: &PoolSpec) -> Result<Tensor> {
     if !on_host(x) {
         return composed::max_pool2d(x, spec);
     }
-    Ok(x.contiguous()?.apply_op1(MaxPool(spec.window(x)?))?)
+    Ok(x.contiguous()?.apply_op1(MaxPool::new(spec.window(x)?))?)
 }
 
 /// The mean of each window of `x [n, c, h, w]`.
@@ -74,10 +78,7 @@ pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
 }
 
 /// Calls `f(output index, covered rows, covered columns)` for each window of a plane.
-fn each_window(
-    window: &Window,
-    mut f: impl FnMut(usize, std::ops::Range<usize>, std::ops::Range<usize>),
-) {
+fn each_window(window: &Window, mut f: impl FnMut(usize, Range<usize>, Range<usize>)) {
     let [out_h, out_w] = window.output;
     for y in 0..out_h {
         for x in 0..out_w {
@@ -100,27 +101,91 @@ fn pooled_shape(window: &Window, layout: &Layout) -> Vec<usize> {
     shape
 }
 
-struct MaxPool(Window);
+struct MaxPool {
+    window: Window,
+    /// For each row and each column of the kernel the outputs that read input there, and the input
+    /// that the first of them reads.
+    spans: [Vec<(Range<usize>, usize)>; 2],
+}
 
 impl MaxPool {
-    /// Where the first maximum (or the first NaN) of a window lies in the plane.
-    fn winner(
-        &self,
-        plane: &[f32],
-        rows: std::ops::Range<usize>,
-        cols: std::ops::Range<usize>,
-    ) -> usize {
-        let width = self.0.input[1];
-        let mut best = rows.start * width + cols.start;
-        for y in rows {
-            for at in y * width + cols.start..y * width + cols.end {
-                let (v, highest) = (plane[at], plane[best]);
-                if v > highest || (v.is_nan() && !highest.is_nan()) {
-                    best = at;
+    fn new(window: Window) -> Self {
+        let spans =
+            [0, 1].map(|axis| (0..window.kernel[axis]).map(|tap| window.span(axis, tap)).collect());
+        Self { window, spans }
+    }
+
+    /// Calls `f(input values, output values)` for each row of windows and each of their places in
+    /// turn: what the place reads, a stride apart, and the run of outputs that read it.
+    #[inline(always)]
+    fn each_place(&self, mut f: impl FnMut(Range<usize>, Range<usize>)) {
+        let ([_, width], [out_h, out_w]) = (self.window.input, self.window.output);
+        let [rows, columns] = &self.spans;
+        for y in 0..out_h {
+            for (outputs, first_y) in rows.iter().filter(|(outputs, _)| outputs.contains(&y)) {
+                let row = (first_y + (y - outputs.start) * self.window.stride[0]) * width;
+                for (outputs, first_x) in columns.iter().filter(|(outputs, _)| !outputs.is_empty())
+                {
+                    let outputs = y * out_w + outputs.start..y * out_w + outputs.end;
+                    f(row + first_x..row + width, outputs);
                 }
             }
         }
-        best
+    }
+}
+
+/// The maxima of a plane.
+struct Maxima<'a> {
+    pool: &'a MaxPool,
+    x: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl Body for Maxima<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { pool, x, y } = self;
+        y.fill(f32::NEG_INFINITY);
+        let stride = pool.window.stride[1];
+        pool.each_place(|from, to| {
+            for (y, &v) in y[to].iter_mut().zip(x[from].iter().step_by(stride)) {
+                *y = if v > *y || v.is_nan() { v } else { *y };
+            }
+        });
+    }
+}
+
+/// Gives each output's gradient to the first of its window's values with the maximum's bits.
+struct Winners<'a> {
+    pool: &'a MaxPool,
+    x: &'a [f32],
+    y: &'a [f32],
+    dy: &'a [f32],
+    dx: &'a mut [f32],
+    /// What is still to be given of `dy`.
+    open: &'a mut [f32],
+}
+
+impl Body for Winners<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { pool, x, y, dy, dx, open } = self;
+        open.copy_from_slice(dy);
+        let stride = pool.window.stride[1];
+        pool.each_place(|from, to| {
+            let outputs = y[to.clone()].iter().zip(&mut open[to]);
+            let inputs = x[from.clone()].iter().zip(&mut dx[from]).step_by(stride);
+            for ((y, open), (x, dx)) in outputs.zip(inputs) {
+                // Masks: which of four values wins is what no branch predictor knows.
+                let wins = 0_u32.wrapping_sub(u32::from(x.to_bits() == y.to_bits()));
+                *dx += f32::from_bits(open.to_bits() & wins);
+                *open = f32::from_bits(open.to_bits() & !wins);
+            }
+        });
     }
 }
 
@@ -130,20 +195,22 @@ impl CustomOp1 for MaxPool {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> CandleResult<(CpuStorage, Shape)> {
-        let y = map_planes(&self.0, operand(x, layout)?, |x, y| {
-            each_window(&self.0, |at, rows, cols| y[at] = x[self.winner(x, rows, cols)]);
+        let y = map_planes(&self.window, operand(x, layout)?, |x, y| {
+            vectorized(Maxima { pool: self, x, y });
         });
-        Ok(output(y, pooled_shape(&self.0, layout)))
+        Ok(output(y, pooled_shape(&self.window, layout)))
     }
 
-    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> CandleResult<Option<Tensor>> {
+    fn bwd(&self, x: &Tensor, y: &Tensor, dy: &Tensor) -> CandleResult<Option<Tensor>> {
         let dy = dy.contiguous()?;
-        let (in_plane, out_plane) = (self.0.in_plane(), self.0.out_plane());
-        let (x_host, dy_host) = (host(x)?, host(&dy)?);
+        let (in_plane, out_plane) = (self.window.in_plane(), self.window.out_plane());
+        let (x_host, y_host, dy_host) = (host(x)?, host(y)?, host(&dy)?);
         let mut dx = vec![0.0; x.elem_count()];
         let planes = dx.par_chunks_mut(in_plane).zip(x_host.par_chunks(in_plane));
-        planes.zip(dy_host.par_chunks(out_plane)).for_each(|((dx, x), dy)| {
-            each_window(&self.0, |at, rows, cols| dx[self.winner(x, rows, cols)] += dy[at]);
+        let outputs = y_host.par_chunks(out_plane).zip(dy_host.par_chunks(out_plane));
+        let scratch = || vec![0.0; out_plane];
+        planes.zip(outputs).for_each_init(scratch, |open, ((dx, x), (y, dy))| {
+            vectorized(Winners { pool: self, x, y, dy, dx, open });
         });
         Ok(Some(tensor(dx, x)?))
     }

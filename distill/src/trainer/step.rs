@@ -122,8 +122,10 @@ impl<'a> Stepper<'a> {
             Ok::<_, Error>(OtherLabels { labels: on_device(labels)?, shares })
         });
         let others = others.transpose()?;
+        // In scopes, that is on one of the pool's own threads: each operator would else wake one and
+        // wait for it.
         let Forward { output: logits, features } =
-            self.network.forward_with(&images, Mode::Train, &wanted)?;
+            rayon::scope(|_| self.network.forward_with(&images, Mode::Train, &wanted))?;
         let value = self.objective.forward(&LossInput {
             student_logits: &logits,
             teacher_logits: answer.as_ref().map(|a| &a.logits),
@@ -142,10 +144,11 @@ impl<'a> Stepper<'a> {
             return Err(self.diverged("the loss", loss, epoch, step));
         }
         let samples = batch.indices.len();
-        let gradients = match self.update.scale {
-            Some(scale) => (&value.total * scale.factor())?.backward()?,
-            None => value.total.backward()?,
+        let total = match self.update.scale {
+            Some(scale) => &(&value.total * scale.factor())?,
+            None => &value.total,
         };
+        let gradients = rayon::scope(|_| total.backward())?;
         let update = self.update.add(gradients, samples, self.completes(step), &self.position())?;
         if let Some(norm) = update.as_ref().and_then(|u| u.gradient_norm).filter(|n| !n.is_finite())
         {
