@@ -240,7 +240,9 @@ impl CustomOp3 for Conv2d {
 
 fn add_bias(y: &mut [f32], bias: Option<&[f32]>, plane: usize) {
     for (y, bias) in y.chunks_exact_mut(plane).zip(bias.unwrap_or_default()) {
-        y.iter_mut().for_each(|y| *y += bias);
+        for y in y {
+            *y += bias;
+        }
     }
 }
 

@@ -57,9 +57,10 @@ impl<'a> Backward<'a> {
             let count = block.min(samples.end - first);
             let x = &x[first * in_sample..][..count * in_sample];
             let dy = &dy[first * out_sample..][..count * out_sample];
-            let dx = match dx.is_empty() {
-                true => None,
-                false => Some(&mut dx[(first - samples.start) * in_sample..][..count * in_sample]),
+            let dx = if dx.is_empty() {
+                None
+            } else {
+                Some(&mut dx[(first - samples.start) * in_sample..][..count * in_sample])
             };
             match (&self.planes, &mut scratch) {
                 (Some(pass), Some(scratch)) => {
@@ -88,8 +89,8 @@ impl<'a> Backward<'a> {
         for group in 0..self.op.groups {
             let weights = group * c_in * c_out..(group + 1) * c_in * c_out;
             let (x_at, dy_at) = (group * c_in * plane, group * c_out * plane);
-            let left = Rows { values: &dy[dy_at..], rows: &out_rows, block: out_sample };
-            let right = Rows { values: &x[x_at..], rows: &in_rows, block: in_sample };
+            let left = Rows { values: &dy[dy_at..], starts: &out_rows, block: out_sample };
+            let right = Rows { values: &x[x_at..], starts: &in_rows, block: in_sample };
             sums_of_products(left, right, (count, plane), &mut dw[weights.clone()]);
             let Some(dx) = &mut dx else { continue };
             for sample in 0..count {
@@ -165,8 +166,8 @@ impl PlanesPass {
                 let dy = &dy[sample * out_sample + group * out_group..][..out_group];
                 planes.fill_gradient(dy, &mut scratch.dy[sample * dy_len..][..dy_len]);
             }
-            let left = Rows { values: &scratch.dy, rows: &self.gradients, block: dy_len };
-            let right = Rows { values: &scratch.x, rows: &self.taps, block: x_len };
+            let left = Rows { values: &scratch.dy, starts: &self.gradients, block: dy_len };
+            let right = Rows { values: &scratch.x, starts: &self.taps, block: x_len };
             let dw = &mut dw[group * c_out * depth..][..c_out * depth];
             sums_of_products(left, right, (count, planes.run()), dw);
             let Some(dx) = &mut dx else { continue };

@@ -116,30 +116,30 @@ impl Product<'_> {
         let whole = width == V * lanes;
         let mut sums = [[simd.splat_f32s(0.0); V]; M];
         let (row, column) = (self.left.row, self.left.column);
-        // SAFETY: `product` asserted that every (i, k) of the left side and that `n` elements from
-        // every row of the right side lie in their slices; here first + M ≤ m and at + width ≤ n.
-        // Unaligned loads are what `read_unaligned` is for.
-        unsafe {
-            let mut left = self.left.values.as_ptr().add(first * row);
-            let right = self.right.values.as_ptr().add(at);
-            for &offset in self.right.rows {
-                let from = right.add(offset);
-                let mut vectors = [simd.splat_f32s(0.0); V];
-                if whole {
-                    for (v, vector) in vectors.iter_mut().enumerate() {
-                        *vector = from.add(v * lanes).cast::<S::f32s>().read_unaligned();
-                    }
-                } else {
-                    vectors[0] = simd.partial_load_f32s(std::slice::from_raw_parts(from, width));
+        // `product` asserted that every (i, k) of the left side and `n` elements from every row of the
+        // right side lie in their slices; here first + M ≤ m and at + width ≤ n.
+        let mut left = self.left.values.as_ptr().wrapping_add(first * row);
+        let right = self.right.values.as_ptr().wrapping_add(at);
+        for &offset in self.right.rows {
+            let from = right.wrapping_add(offset);
+            let mut vectors = [simd.splat_f32s(0.0); V];
+            if whole {
+                for (v, vector) in vectors.iter_mut().enumerate() {
+                    // SAFETY: V vectors of the row are `width` elements.
+                    *vector = unsafe { load::<S>(from.wrapping_add(v * lanes)) };
                 }
-                for (i, sums) in sums.iter_mut().enumerate() {
-                    let factor = simd.splat_f32s(*left.add(i * row));
-                    for (sum, &vector) in sums.iter_mut().zip(&vectors) {
-                        *sum = simd.mul_add_e_f32s(factor, vector, *sum);
-                    }
-                }
-                left = left.wrapping_add(column);
+            } else {
+                // SAFETY: `width` elements of the row.
+                vectors[0] = unsafe { load_some(simd, from, width) };
             }
+            for (i, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: i < M: an element of the left side.
+                let factor = simd.splat_f32s(unsafe { left.wrapping_add(i * row).read() });
+                for (sum, &vector) in sums.iter_mut().zip(&vectors) {
+                    *sum = simd.mul_add_e_f32s(factor, vector, *sum);
+                }
+            }
+            left = left.wrapping_add(column);
         }
         for (i, sums) in sums.iter().enumerate() {
             let row = &mut self.target.values[(first + i) * self.target.stride + at..][..width];
@@ -159,19 +159,19 @@ impl Product<'_> {
 }
 
 /// Rows of the same length in each of several blocks: row `i` of block `b` begins at
-/// `rows[i] + b · block`.
+/// `starts[i] + b · block`.
 #[derive(Clone, Copy)]
 pub(super) struct Rows<'a> {
     pub(super) values: &'a [f32],
-    pub(super) rows: &'a [usize],
+    pub(super) starts: &'a [usize],
     pub(super) block: usize,
 }
 
 impl Rows<'_> {
     fn assert_within(&self, blocks: usize, len: usize) {
-        let last = self.rows.iter().copied().max().unwrap_or(0);
+        let last = self.starts.iter().copied().max().unwrap_or(0);
         assert!(
-            self.rows.is_empty() || last + (blocks - 1) * self.block + len <= self.values.len(),
+            self.starts.is_empty() || last + (blocks - 1) * self.block + len <= self.values.len(),
             "sums of products: a side is too short"
         );
     }
@@ -192,8 +192,8 @@ pub(super) fn sums_of_products(
     }
     left.assert_within(blocks, len);
     right.assert_within(blocks, len);
-    assert_eq!(sums.len(), left.rows.len() * right.rows.len(), "sums of products: sums");
-    Arch::new().dispatch(Sums { left, right, blocks, len, sums });
+    assert_eq!(sums.len(), left.starts.len() * right.starts.len(), "sums of products: sums");
+    Arch::new().dispatch(Sums { left, right, blocks, len, totals: sums });
 }
 
 /// Checked sums of products.
@@ -202,7 +202,7 @@ struct Sums<'a> {
     right: Rows<'a>,
     blocks: usize,
     len: usize,
-    sums: &'a mut [f32],
+    totals: &'a mut [f32],
 }
 
 impl WithSimd for Sums<'_> {
@@ -212,7 +212,7 @@ impl WithSimd for Sums<'_> {
     fn with_simd<S: Simd>(mut self, simd: S) {
         // Rows past the last are the last again, whose sums are dropped. As many sums as registers
         // hold; of a single row (depthwise convolution) all kernel positions at once.
-        if self.left.rows.len() == 1 {
+        if self.left.starts.len() == 1 {
             self.all::<S, 1, 9>(simd);
         } else if S::REGISTER_COUNT >= 32 {
             self.all::<S, 4, 6>(simd);
@@ -225,8 +225,8 @@ impl WithSimd for Sums<'_> {
 impl Sums<'_> {
     #[inline(always)]
     fn all<S: Simd, const R: usize, const C: usize>(&mut self, simd: S) {
-        for k in (0..self.right.rows.len()).step_by(C) {
-            for i in (0..self.left.rows.len()).step_by(R) {
+        for k in (0..self.right.starts.len()).step_by(C) {
+            for i in (0..self.left.starts.len()).step_by(R) {
                 self.tile::<S, R, C>(simd, i, k);
             }
         }
@@ -235,18 +235,19 @@ impl Sums<'_> {
     #[inline(always)]
     fn tile<S: Simd, const R: usize, const C: usize>(&mut self, simd: S, i: usize, k: usize) {
         let lanes = S::F32_LANES;
-        let (left_count, right_count) = (self.left.rows.len(), self.right.rows.len());
+        let (left_count, right_count) = (self.left.starts.len(), self.right.starts.len());
         let mut sums = [[simd.splat_f32s(0.0); C]; R];
         let mut left = [0; R];
         let mut right = [0; C];
         for (r, at) in left.iter_mut().enumerate() {
-            *at = self.left.rows[(i + r).min(left_count - 1)];
+            *at = self.left.starts[(i + r).min(left_count - 1)];
         }
         for (c, at) in right.iter_mut().enumerate() {
-            *at = self.right.rows[(k + c).min(right_count - 1)];
+            *at = self.right.starts[(k + c).min(right_count - 1)];
         }
         let (whole, rest) = (self.len / lanes * lanes, self.len % lanes);
-        // One innermost loop for whole vectors and for the rest, which is put aside filled up with
+        // `sums_of_products` asserted that `len` elements from every row of every block lie in their
+        // slices. One innermost loop for whole vectors and for the rest, which is put aside filled up with
         // zeros: with a loop for each, the sums do not stay in their registers.
         let mut left_rest = [simd.splat_f32s(0.0); R];
         let mut right_rest = [simd.splat_f32s(0.0); C];
@@ -254,39 +255,37 @@ impl Sums<'_> {
         let mut right_at = [self.right.values.as_ptr(); C];
         for step in 0..2 * self.blocks {
             let (block, is_rest) = (step / 2, step % 2 == 1);
-            // SAFETY: `sums_of_products` asserted that `len` elements from every row of every block
-            // lie in their slices; no load goes past them or past the vectors put aside.
-            // Unaligned loads are what `read_unaligned` is for.
-            unsafe {
+            for r in 0..R {
+                let row = self.left.values.as_ptr().wrapping_add(left[r] + block * self.left.block);
+                left_at[r] = row;
+                if is_rest {
+                    // SAFETY: the last `rest` of the row's `len` elements.
+                    left_rest[r] = unsafe { load_some(simd, row.wrapping_add(whole), rest) };
+                    left_at[r] = (&raw const left_rest[r]).cast();
+                }
+            }
+            for c in 0..C {
+                let row = right[c] + block * self.right.block;
+                let row = self.right.values.as_ptr().wrapping_add(row);
+                right_at[c] = row;
+                if is_rest {
+                    // SAFETY: the last `rest` of the row's `len` elements.
+                    right_rest[c] = unsafe { load_some(simd, row.wrapping_add(whole), rest) };
+                    right_at[c] = (&raw const right_rest[c]).cast();
+                }
+            }
+            let end = if is_rest { rest.min(1) } else { whole };
+            for at in (0..end).step_by(lanes) {
+                let mut factors = [simd.splat_f32s(0.0); R];
                 for r in 0..R {
-                    let row = self.left.values.as_ptr().add(left[r] + block * self.left.block);
-                    left_at[r] = row;
-                    if is_rest {
-                        let row = std::slice::from_raw_parts(row.add(whole), rest);
-                        left_rest[r] = simd.partial_load_f32s(row);
-                        left_at[r] = (&raw const left_rest[r]).cast();
-                    }
+                    // SAFETY: at + lanes ≤ whole ≤ len, or the vector put aside.
+                    factors[r] = unsafe { load::<S>(left_at[r].wrapping_add(at)) };
                 }
                 for c in 0..C {
-                    let row = self.right.values.as_ptr().add(right[c] + block * self.right.block);
-                    right_at[c] = row;
-                    if is_rest {
-                        let row = std::slice::from_raw_parts(row.add(whole), rest);
-                        right_rest[c] = simd.partial_load_f32s(row);
-                        right_at[c] = (&raw const right_rest[c]).cast();
-                    }
-                }
-                let end = if is_rest { rest.min(1) } else { whole };
-                for at in (0..end).step_by(lanes) {
-                    let mut factors = [simd.splat_f32s(0.0); R];
+                    // SAFETY: at + lanes ≤ whole ≤ len, or the vector put aside.
+                    let vector = unsafe { load::<S>(right_at[c].wrapping_add(at)) };
                     for r in 0..R {
-                        factors[r] = left_at[r].add(at).cast::<S::f32s>().read_unaligned();
-                    }
-                    for c in 0..C {
-                        let vector = right_at[c].add(at).cast::<S::f32s>().read_unaligned();
-                        for r in 0..R {
-                            sums[r][c] = simd.mul_add_e_f32s(factors[r], vector, sums[r][c]);
-                        }
+                        sums[r][c] = simd.mul_add_e_f32s(factors[r], vector, sums[r][c]);
                     }
                 }
             }
@@ -295,11 +294,31 @@ impl Sums<'_> {
         for (r, tile) in sums.iter().enumerate() {
             for (c, &vector) in tile.iter().enumerate() {
                 if i + r < left_count && k + c < right_count {
-                    self.sums[(i + r) * right_count + k + c] += simd.reduce_sum_f32s(vector);
+                    self.totals[(i + r) * right_count + k + c] += simd.reduce_sum_f32s(vector);
                 }
             }
         }
     }
+}
+
+/// A vector at any alignment.
+///
+/// # Safety
+/// A vector's elements must be readable at `from`.
+#[inline(always)]
+unsafe fn load<S: Simd>(from: *const f32) -> S::f32s {
+    // SAFETY: the caller's promise; every bit pattern is a vector.
+    unsafe { from.cast::<S::f32s>().read_unaligned() }
+}
+
+/// The first `count` elements of a vector, zeros behind them.
+///
+/// # Safety
+/// `count` elements must be readable at `from`.
+#[inline(always)]
+unsafe fn load_some<S: Simd>(simd: S, from: *const f32, count: usize) -> S::f32s {
+    // SAFETY: the caller's promise.
+    simd.partial_load_f32s(unsafe { std::slice::from_raw_parts(from, count) })
 }
 
 #[cfg(test)]
@@ -368,8 +387,8 @@ mod tests {
                 })
                 .collect();
             let mut sums = vec![2.0; left_count * right_count];
-            let left = Rows { values: &left, rows: &left_rows, block: 7 };
-            let right = Rows { values: &right, rows: &right_rows, block: 11 };
+            let left = Rows { values: &left, starts: &left_rows, block: 7 };
+            let right = Rows { values: &right, starts: &right_rows, block: 11 };
             sums_of_products(left, right, (blocks, len), &mut sums);
             assert_eq!(sums, wanted, "{left_count} by {right_count} over {blocks} of {len}");
         }
