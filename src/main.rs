@@ -12,6 +12,7 @@ use hipflask::{Args, Outcome};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    rest_between_operators();
     let args = Args::parse();
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let done =
@@ -24,6 +25,18 @@ fn main() -> ExitCode {
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
             ExitCode::from(Outcome::ERROR)
         }
+    }
+}
+
+/// Candle's threads, which add gradients, spin between operators and so take the cores on which
+/// ours compute: a quarter of a step's time (docs/performance.md). They read how long in the
+/// environment only.
+#[expect(unsafe_code, reason = "the environment is the only way, and main's first line the place")]
+fn rest_between_operators() {
+    const SPINS: &str = "CANDLE_BARRIER_POOL_SPIN_LIMIT";
+    if std::env::var_os(SPINS).is_none() {
+        // SAFETY: called first in `main`, before there is another thread.
+        unsafe { std::env::set_var(SPINS, "1") };
     }
 }
 

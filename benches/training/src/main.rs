@@ -20,6 +20,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 fn main() -> ExitCode {
+    rest_between_operators();
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -28,6 +29,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// As in `hipflask`: candle's threads would else spin on the cores that compute.
+#[expect(unsafe_code, reason = "the environment is the only way, and main's first line the place")]
+fn rest_between_operators() {
+    // SAFETY: called first in `main`, before there is another thread.
+    unsafe { std::env::set_var("CANDLE_BARRIER_POOL_SPIN_LIMIT", "1") };
 }
 
 fn run() -> Result<()> {

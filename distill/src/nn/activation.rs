@@ -54,8 +54,8 @@ const GELU_CUBIC: f32 = 0.044_715;
 
 struct Elementwise(Activation);
 
-/// Elements that one task handles.
-const BLOCK: usize = 1 << 13;
+/// Elements that one task handles: fewer are not worth another thread.
+const BLOCK: usize = 1 << 15;
 
 impl CustomOp1 for Elementwise {
     fn name(&self) -> &'static str {

@@ -62,12 +62,15 @@ fn mismatch(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Error {
     Error::new(ErrorKind::Shape, "linear", message)
 }
 
-/// Rows that one task multiplies: enough to use what it loads often, few enough to share out.
-const ROWS: usize = 64;
 /// Terms that are added before their sum is put down: both sides of a tile then stay in a cache.
 const DEPTH: usize = 256;
-/// Rows of the weights' gradient that one task computes.
-const GRADIENT_ROWS: usize = 32;
+
+/// Rows that one task multiplies, of `products` each: enough to use what it loads often and to be
+/// worth another thread, few enough to share out.
+fn rows_of_task(products: usize) -> usize {
+    const PRODUCTS: usize = 1 << 19;
+    PRODUCTS.div_ceil(products.max(1)).max(32)
+}
 
 struct Linear {
     /// Of the output.
@@ -82,8 +85,9 @@ impl Linear {
     fn forward(&self, x: &[f32], w: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
         let w = transposed(w, self.outputs, self.inputs);
         let mut y = vec![0.0; self.n * self.outputs];
-        let blocks = y.par_chunks_mut((ROWS * self.outputs).max(1));
-        blocks.zip(x.par_chunks((ROWS * self.inputs).max(1))).for_each(|(y, x)| {
+        let task = rows_of_task(self.inputs * self.outputs);
+        let blocks = y.par_chunks_mut((task * self.outputs).max(1));
+        blocks.zip(x.par_chunks((task * self.inputs).max(1))).for_each(|(y, x)| {
             if let Some(bias) = bias {
                 y.chunks_exact_mut(bias.len()).for_each(|y| y.copy_from_slice(bias));
             }
@@ -103,15 +107,17 @@ impl Linear {
         let (xs, ws, dys): (&[f32], &[f32], &[f32]) = (&x_host, &w_host, &dy_host);
         let need_x = x.track_op();
         let mut dx = vec![0.0; if need_x { xs.len() } else { 0 }];
-        let blocks = dx.par_chunks_mut((ROWS * self.inputs).max(1));
-        blocks.zip(dys.par_chunks((ROWS * self.outputs).max(1))).for_each(|(dx, dy)| {
+        let task = rows_of_task(self.inputs * self.outputs);
+        let blocks = dx.par_chunks_mut((task * self.inputs).max(1));
+        blocks.zip(dys.par_chunks((task * self.outputs).max(1))).for_each(|(dx, dy)| {
             let left = Left { values: dy, row: self.outputs, column: 1 };
             multiply(left, (ws, self.inputs), dx, false);
         });
         let mut dw = vec![0.0; ws.len()];
-        let blocks = dw.par_chunks_mut((GRADIENT_ROWS * self.inputs).max(1)).enumerate();
+        let task = rows_of_task(self.inputs * self.n);
+        let blocks = dw.par_chunks_mut((task * self.inputs).max(1)).enumerate();
         blocks.for_each(|(block, dw)| {
-            let values = dys.get(block * GRADIENT_ROWS..).unwrap_or_default();
+            let values = dys.get(block * task..).unwrap_or_default();
             multiply(Left { values, row: 1, column: self.outputs }, (xs, self.inputs), dw, false);
         });
         let dx = if need_x { Some(tensor(dx, x)?) } else { None };

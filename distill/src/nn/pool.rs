@@ -87,11 +87,15 @@ fn each_window(window: &Window, mut f: impl FnMut(usize, Range<usize>, Range<usi
     }
 }
 
+/// Elements that are worth another thread.
+const ELEMENTS: usize = 1 << 14;
+
 /// Applies `f(input plane, output plane)` to all planes in parallel.
 fn map_planes(window: &Window, x: &[f32], f: impl Fn(&[f32], &mut [f32]) + Sync) -> Vec<f32> {
     let (in_plane, out_plane) = (window.in_plane(), window.out_plane());
     let mut y = vec![0.0; x.len() / in_plane * out_plane];
-    y.par_chunks_mut(out_plane).zip(x.par_chunks(in_plane)).for_each(|(y, x)| f(x, y));
+    let planes = y.par_chunks_mut(out_plane).zip(x.par_chunks(in_plane));
+    planes.with_min_len(ELEMENTS.div_ceil(in_plane)).for_each(|(y, x)| f(x, y));
     y
 }
 
@@ -209,7 +213,8 @@ impl CustomOp1 for MaxPool {
         let planes = dx.par_chunks_mut(in_plane).zip(x_host.par_chunks(in_plane));
         let outputs = y_host.par_chunks(out_plane).zip(dy_host.par_chunks(out_plane));
         let scratch = || vec![0.0; out_plane];
-        planes.zip(outputs).for_each_init(scratch, |open, ((dx, x), (y, dy))| {
+        let planes = planes.zip(outputs).with_min_len(ELEMENTS.div_ceil(in_plane));
+        planes.for_each_init(scratch, |open, ((dx, x), (y, dy))| {
             vectorized(Winners { pool: self, x, y, dy, dx, open });
         });
         Ok(Some(tensor(dx, x)?))
@@ -250,7 +255,8 @@ impl CustomOp1 for AvgPool {
         let (in_plane, out_plane) = (self.window.in_plane(), self.window.out_plane());
         let width = self.window.input[1];
         let mut dx = vec![0.0; x.elem_count()];
-        dx.par_chunks_mut(in_plane).zip(dy.par_chunks(out_plane)).for_each(|(dx, dy)| {
+        let planes = dx.par_chunks_mut(in_plane).zip(dy.par_chunks(out_plane));
+        planes.with_min_len(ELEMENTS.div_ceil(in_plane)).for_each(|(dx, dy)| {
             each_window(&self.window, |at, rows, cols| {
                 let share = dy[at] / self.divisor(rows.len() * cols.len());
                 for y in rows {

@@ -27,6 +27,9 @@ pub fn softmax(x: &Tensor) -> Result<Tensor> {
     Ok(log_softmax(x)?.exp()?)
 }
 
+/// Elements that are worth another thread.
+const ELEMENTS: usize = 1 << 12;
+
 struct LogSoftmax {
     classes: usize,
 }
@@ -39,7 +42,8 @@ impl CustomOp1 for LogSoftmax {
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> CandleResult<(CpuStorage, Shape)> {
         let x = operand(x, layout)?;
         let mut y = vec![0.0; x.len()];
-        y.par_chunks_mut(self.classes).zip(x.par_chunks(self.classes)).for_each(|(y, x)| {
+        let rows = y.par_chunks_mut(self.classes).zip(x.par_chunks(self.classes));
+        rows.with_min_len(ELEMENTS.div_ceil(self.classes)).for_each(|(y, x)| {
             let highest = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let sum: f32 = x.iter().map(|v| (v - highest).exp()).sum();
             let log_sum = sum.ln();
@@ -56,7 +60,8 @@ impl CustomOp1 for LogSoftmax {
         let (ys, dys) = (host(y)?, host(&dy)?);
         let mut dx = vec![0.0; ys.len()];
         let rows = dx.par_chunks_mut(self.classes).zip(ys.par_chunks(self.classes));
-        rows.zip(dys.par_chunks(self.classes)).for_each(|((dx, y), dy)| {
+        let rows = rows.zip(dys.par_chunks(self.classes));
+        rows.with_min_len(ELEMENTS.div_ceil(self.classes)).for_each(|((dx, y), dy)| {
             let sum: f32 = dy.iter().sum();
             for ((dx, y), dy) in dx.iter_mut().zip(y).zip(dy) {
                 *dx = dy - y.exp() * sum;
