@@ -97,6 +97,8 @@ pub enum Command {
     Predict(PredictArgs),
     /// Time single inferences on this machine
     Bench(BenchArgs),
+    /// Write a model as ONNX for other runtimes: float, or int8 as QDQ
+    Export(ExportArgs),
     /// Make the folder for a board: device binary, model, golden samples
     Bundle(BundleArgs),
 }
@@ -187,7 +189,7 @@ Examples:
   hipflask quantize out/digits/student-f32.safetensors --to f16 --out small
   hipflask quantize network.onnx --data recipe.toml --to int8")]
 pub struct QuantizeArgs {
-    /// The f32 student, or a float network as .onnx
+    /// The f32 student, or a network as .onnx: float, or quantized as QDQ
     pub model: PathBuf,
     /// Formats to make, of int8 and f16
     #[arg(long, value_name = "FORMATS", value_delimiter = ',', default_value = "int8,f16")]
@@ -207,13 +209,23 @@ pub struct QuantizeArgs {
     pub out: Option<PathBuf>,
 }
 
+/// What runs a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Engine {
+    /// The runtime of the boards.
+    Hipflask,
+    /// tract, which knows more of ONNX.
+    Tract,
+}
+
 /// `validate`
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   hipflask validate out/digits/student-int8.safetensors --teacher out/digits/teacher.safetensors
   hipflask validate student-*.safetensors --teacher teacher.safetensors --max-drop 1.5
-  hipflask validate student-int8.safetensors --data examples/fashion-dscnn.toml --samples 1000")]
+  hipflask validate student-int8.safetensors --data examples/fashion-dscnn.toml --samples 1000
+  hipflask validate network.onnx --data recipe.toml --engine tract")]
 pub struct ValidateArgs {
     /// The students, in any formats
     #[arg(required = true, value_name = "STUDENT")]
@@ -224,6 +236,10 @@ pub struct ValidateArgs {
     /// The same student trained on labels only
     #[arg(long, value_name = "FILE")]
     pub control: Option<PathBuf>,
+    /// What runs the students: hipflask's runtime, or tract for those in .onnx, as a second opinion
+    #[arg(long, value_enum, value_name = "ENGINE", default_value = "hipflask")]
+    #[arg(hide_possible_values = true)]
+    pub engine: Engine,
     /// Samples to measure on.
     #[command(flatten)]
     pub data: DataArgs,
@@ -251,6 +267,7 @@ Examples:
   hipflask inspect student-int8.safetensors
   hipflask inspect student-f32.safetensors student-int8.safetensors
   hipflask inspect student-int8.safetensors --dot | dot -Tsvg > student.svg
+  hipflask inspect network.onnx --check
   hipflask inspect recipe.toml")]
 pub struct InspectArgs {
     /// The model; of a recipe, the nodes of student and teacher
@@ -260,6 +277,9 @@ pub struct InspectArgs {
     /// Print the graph for Graphviz
     #[arg(long, conflicts_with_all = ["json", "other"])]
     pub dot: bool,
+    /// Run an .onnx file with tract too, on random inputs, and compare: a gate
+    #[arg(long, conflicts_with_all = ["dot", "other"])]
+    pub check: bool,
 }
 
 /// `predict`
@@ -312,6 +332,20 @@ pub struct BenchArgs {
     /// Also show the time of each step, and its share of what this machine can do at most
     #[arg(long)]
     pub profile: bool,
+}
+
+/// `export`
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  hipflask export out/digits/student-int8.safetensors --out student-int8.onnx
+  hipflask export out/digits/student-f32.safetensors --out student.onnx --json")]
+pub struct ExportArgs {
+    /// The model: f32 and f16 become float, int8 becomes QDQ
+    pub model: PathBuf,
+    /// The ONNX file to write [default: the model's name with .onnx]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
 }
 
 /// `bundle`

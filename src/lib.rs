@@ -32,6 +32,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
         Command::Inspect(args) => commands::inspect::run(args, common, out),
         Command::Predict(args) => commands::predict::run(args, common, out),
         Command::Bench(args) => commands::bench::run(args, common, out),
+        Command::Export(args) => commands::export::run(args, common, out),
         Command::Bundle(args) => commands::bundle::run(args, common, out),
     }
 }

@@ -16,6 +16,7 @@ pub mod random;
 pub mod soft_targets;
 pub mod suggest;
 pub mod teacher;
+pub mod tract;
 pub mod trainer;
 
 pub use error::{Error, ErrorKind, Result};

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod bundle;
 pub mod distill;
+pub mod export;
 pub mod inspect;
 pub mod predict;
 pub mod quantize;

@@ -14,7 +14,7 @@ use crate::files::write;
 use crate::open;
 use crate::outcome::Outcome;
 use crate::progress::Progress;
-use crate::recipe::Recipe;
+use crate::recipe::{Format, Recipe};
 use crate::stages::convert::{Calibration, convert};
 use crate::stages::samples::Samples;
 
@@ -23,8 +23,9 @@ struct Converted {
     file: String,
     format: &'static str,
     bytes: usize,
-    /// Share of the f32 file's size.
-    of_f32: f64,
+    /// Share of the size of the file that it was made from.
+    #[serde(rename = "of_f32")]
+    of_source: f64,
 }
 
 /// Runs the command.
@@ -32,8 +33,13 @@ pub fn run(args: &QuantizeArgs, common: &Common, out: &mut dyn Write) -> Result<
     let progress = Progress::new(common);
     let name = args.model.display().to_string();
     let student = open::model_file(&args.model)?;
-    if student.graph.layout != Layout::Nchw {
+    // An ONNX file whose own scales were taken over.
+    let quantized = open::is_onnx(&args.model) && student.graph.layout == Layout::Nhwc;
+    if student.graph.layout != Layout::Nchw && !quantized {
         bail!("{name}: it is already converted: quantize starts from the f32 student");
+    }
+    if quantized && !args.to.contains(&Format::Int8) {
+        bail!("{name}: it is int8 already: --to int8 keeps it so, and no float network is in it");
     }
     let recipe = Recipe::load(args.data.data.as_deref(), &args.data.set)?;
     let data = open_data(&args.data, &recipe, progress)?;
@@ -45,11 +51,21 @@ pub fn run(args: &QuantizeArgs, common: &Common, out: &mut dyn Write) -> Result<
         count: args.calibrate.unwrap_or(recipe.quantize.calibration.samples),
         method: args.method.unwrap_or(recipe.quantize.calibration.method),
     };
-    let size = student.to_bytes().len();
+    // Of a quantized file, its own size: it says nothing of a float one.
+    let size = if quantized {
+        std::fs::metadata(&args.model)?.len() as usize
+    } else {
+        student.to_bytes().len()
+    };
     let mut made = Vec::new();
-    for &format in &args.to {
-        progress.line(&format!("converting {name} to {}", format.name()));
-        let graph = convert(&student.graph, format, &calibration)?;
+    for &format in args.to.iter().filter(|&&format| !quantized || format == Format::Int8) {
+        let graph = if quantized {
+            progress.line(&format!("{name} is quantized: its own scales are kept"));
+            student.graph.clone()
+        } else {
+            progress.line(&format!("converting {name} to {}", format.name()));
+            convert(&student.graph, format, &calibration)?
+        };
         // What was measured of the f32 student does not hold for this one.
         let mut card = student.card.clone();
         card.metrics.clear();
@@ -60,15 +76,16 @@ pub fn run(args: &QuantizeArgs, common: &Common, out: &mut dyn Write) -> Result<
             file: path.display().to_string(),
             format: format.name(),
             bytes: bytes.len(),
-            of_f32: bytes.len() as f64 / size as f64,
+            of_source: bytes.len() as f64 / size as f64,
         });
     }
     if common.json {
         print_json(out, &made)?;
         return Ok(Outcome::Done);
     }
-    for Converted { file, bytes, of_f32, .. } in &made {
-        writeln!(out, "{file}: {bytes} bytes, {:.1} % of the f32 file", of_f32 * 100.0)?;
+    let source = if quantized { "ONNX" } else { "f32" };
+    for Converted { file, bytes, of_source, .. } in &made {
+        writeln!(out, "{file}: {bytes} bytes, {:.1} % of the {source} file", of_source * 100.0)?;
     }
     writeln!(out, "Next: hipflask validate {} --teacher TEACHER --data RECIPE", made[0].file)?;
     Ok(Outcome::Done)

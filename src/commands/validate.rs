@@ -5,11 +5,11 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use hipflask_distill::device;
-use hipflask_runtime::DType;
 use hipflask_runtime::graph::Graph;
+use hipflask_runtime::{DType, Model};
 
 use super::{open_data, print_json};
-use crate::args::{Common, ValidateArgs};
+use crate::args::{Common, Engine, ValidateArgs};
 use crate::files::write;
 use crate::open;
 use crate::outcome::Outcome;
@@ -19,7 +19,7 @@ use crate::report::gates::Limits;
 use crate::report::model::{ModelReport, Students};
 use crate::report::table;
 use crate::stages::diagnosis::Source;
-use crate::stages::measure::measure;
+use crate::stages::measure::{measure, measure_by_tract};
 use crate::stages::samples::{Samples, spread};
 use crate::stages::scored::Scored;
 use crate::stages::teacher;
@@ -49,12 +49,25 @@ pub fn run(args: &ValidateArgs, common: &Common, out: &mut dyn Write) -> Result<
     };
     let score = |path: &Path| -> Result<(&'static str, ModelReport)> {
         let name = path.display().to_string();
-        let model = open::model(path)?;
-        let preprocess = model.preprocess().unwrap_or(&data.preprocess);
+        let by_tract = args.engine == Engine::Tract;
+        if by_tract && !open::is_onnx(path) {
+            bail!("{name}: --engine tract runs .onnx files: hipflask export makes one of a model");
+        }
+        let model = match open::model(path) {
+            Ok(model) => Some(model),
+            // What the runtime does not know, tract may.
+            Err(_) if by_tract => None,
+            Err(error) => return Err(error),
+        };
+        let preprocess = model.as_ref().and_then(Model::preprocess).unwrap_or(&data.preprocess);
         let samples = Samples::new(&data.test, preprocess)?;
-        let mut report = measure(&model, &name, &samples, scored.as_ref().map(|t| &t.logits))?;
+        let teacher = scored.as_ref().map(|t| &t.logits);
+        let mut report = match &model {
+            Some(model) if !by_tract => measure(model, &name, &samples, teacher)?,
+            model => measure_by_tract(path, model.as_ref(), &samples, teacher)?,
+        };
         report.bytes = std::fs::metadata(path)?.len();
-        Ok((format(model.graph()), report))
+        Ok((model.as_ref().map_or("f32", |model| format(model.graph())), report))
     };
     let mut students = Students::default();
     for path in &args.students {

@@ -1,14 +1,17 @@
 //! Running a model over samples: its logits and how long each inference took; and what a training
 //! came to.
 
+use std::path::Path;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use hipflask_distill::data::DataSet;
 use hipflask_distill::device::Device;
 use hipflask_distill::evaluate::{Logits, accuracy, network_logits, score};
 use hipflask_distill::interpreter::Network;
+use hipflask_distill::tract::Tract;
 use hipflask_distill::trainer::Trained;
+use hipflask_runtime::graph::Graph;
 use hipflask_runtime::{Model, Options, Session};
 
 use super::samples::Samples;
@@ -52,6 +55,54 @@ pub fn measure(
         arena_bytes: session.arena_bytes(),
         latency_us: Latency::of(times),
         isa: session.isa().name().into(),
+        training: None,
+    })
+}
+
+/// Scores the `.onnx` network at `path`, which tract runs, one sample at a time.
+///
+/// `model` is the same network on the runtime, for its sizes, if it can be imported; the report has
+/// no arena, which is tract's own business.
+pub fn measure_by_tract(
+    path: &Path,
+    model: Option<&Model>,
+    samples: &Samples<'_>,
+    teacher: Option<&Logits>,
+) -> Result<ModelReport> {
+    let file = path.display().to_string();
+    let tract = Tract::open(path)?;
+    let [input] = tract.inputs() else {
+        bail!("{file}: has {} inputs: a student has one, the sample", tract.inputs().len());
+    };
+    let last = match samples.shape() {
+        &[c, h, w] => tract.channels_last(0, [h, w, c]),
+        _ => false,
+    };
+    if !last {
+        samples.fits_shape(&input[1..], &file)?;
+    }
+    let mut logits: Option<Logits> = None;
+    let mut times = Vec::with_capacity(samples.len());
+    for index in 0..samples.len() {
+        let input = [if last { samples.get(index) } else { samples.planar(index) }];
+        let start = Instant::now();
+        let outputs = tract.run(&input)?;
+        times.push(start.elapsed().as_secs_f64() * 1e6);
+        let Some(output) = outputs.first() else { bail!("{file}: has no output") };
+        logits.get_or_insert_with(|| Logits::new(output.len())).values.extend_from_slice(output);
+    }
+    let Some(logits) = logits else { bail!("{file}: there are no samples to run it on") };
+    let graph = model.map(Model::graph);
+    Ok(ModelReport {
+        file,
+        scores: score(&logits, teacher, samples.labels()),
+        bytes: 0,
+        weight_bytes: graph.map_or(0, Graph::weight_bytes),
+        parameters: graph.map_or(0, Graph::parameters),
+        macs: graph.map_or(0, Graph::macs),
+        arena_bytes: 0,
+        latency_us: Latency::of(times),
+        isa: "tract".into(),
         training: None,
     })
 }

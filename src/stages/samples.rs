@@ -39,15 +39,25 @@ impl<'a> Samples<'a> {
         spread(self.len(), count)
     }
 
+    /// Sample `index`, an image as `[c, h, w]`.
+    pub fn planar(&self, index: usize) -> Vec<f32> {
+        let mut values = Vec::with_capacity(self.conversion.shape().iter().product());
+        self.conversion.append(&self.split.samples, index, &mut values);
+        values
+    }
+
     /// Sample `index`, an image as `[h, w, c]`.
     pub fn get(&self, index: usize) -> Vec<f32> {
-        let shape = self.conversion.shape();
-        let mut values = Vec::with_capacity(shape.iter().product());
-        self.conversion.append(&self.split.samples, index, &mut values);
-        let &[channels, h, w] = shape else { return values };
+        let values = self.planar(index);
+        let &[channels, h, w] = self.conversion.shape() else { return values };
         let plane = h * w;
         let pixels = (0..plane).flat_map(|p| (0..channels).map(move |c| c * plane + p));
         pixels.map(|i| values[i]).collect()
+    }
+
+    /// The shape of a sample: `[c, h, w]` for images.
+    pub fn shape(&self) -> &[usize] {
+        self.conversion.shape()
     }
 
     /// An error unless `model`, read from `file`, takes these samples.
@@ -61,10 +71,15 @@ impl<'a> Samples<'a> {
         let input = input.unwrap_or_default();
         let image = graph.layout.image(&input).map(|[h, w, c]| vec![c, h, w]);
         let wanted = image.unwrap_or_else(|| input.get(1..).unwrap_or_default().to_vec());
+        self.fits_shape(&wanted, file)
+    }
+
+    /// An error unless the network in `file`, which takes samples of shape `wanted`, takes these.
+    pub fn fits_shape(&self, wanted: &[usize], file: &str) -> Result<()> {
         if wanted == self.conversion.shape() {
             return Ok(());
         }
-        let [takes, given] = [&wanted[..], self.conversion.shape()]
+        let [takes, given] = [wanted, self.conversion.shape()]
             .map(|shape| describe_shape(if shape.len() == 3 { "images" } else { "values" }, shape));
         bail!(
             "{file}: the model takes {takes}, the data's are {given}: give the data it was trained for \

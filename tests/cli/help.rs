@@ -8,7 +8,7 @@ fn help_of_every_command() {
     snapshot("help", &workdir.ok(&["--help"]));
     for command in [
         "ship", "teacher", "distill", "quantize", "validate", "inspect", "predict", "bench",
-        "bundle",
+        "export", "bundle",
     ] {
         snapshot(&format!("help-{command}"), &workdir.ok(&[command, "--help"]));
     }

@@ -7,6 +7,7 @@ mod budget;
 mod bundle;
 mod chain;
 mod errors;
+mod export;
 mod help;
 mod inspect;
 mod methods;

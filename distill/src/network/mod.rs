@@ -31,6 +31,8 @@ pub use self::budget::{Fit, SizeBudget};
 use self::builder::Builder;
 pub use self::names::NAMES;
 use self::names::{Named, Size};
+#[cfg(test)]
+pub(crate) use self::tests::trained_a_little;
 use crate::suggest::nearest;
 use crate::{Error, ErrorKind, Result};
 

@@ -2,7 +2,7 @@
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result as CandleResult, Shape, Tensor};
 use hipflask_runtime::graph::Activation;
-use hipflask_runtime::kernels::math::sigmoid;
+use hipflask_runtime::kernels::math::{exp, normal, sigmoid};
 use hipflask_runtime::kernels::{Body, activation_f32};
 use rayon::prelude::*;
 
@@ -45,6 +45,7 @@ pub(super) fn composed(x: &Tensor, kind: Activation) -> Result<Tensor> {
             let cubic = (x.sqr()? * x)?.affine(f64::from(GELU_CUBIC), 0.0)?;
             (x * sigmoid(&(x + cubic)?.affine(f64::from(GELU_SCALE), 0.0)?)?)?
         }
+        Activation::GeluErf => x.gelu_erf()?,
     })
 }
 
@@ -127,6 +128,10 @@ impl Body for Slopes<'_> {
                 let s = sigmoid(GELU_SCALE * (x + GELU_CUBIC * (x * x * x)));
                 s + y * (1.0 - s) * (GELU_SCALE * (1.0 + 3.0 * GELU_CUBIC * (x * x)))
             }),
+            // The density is 1 / √(2π) · exp(-x² / 2).
+            Activation::GeluErf => {
+                self.fill(|x, _| normal(x) + x * (0.398_942_3 * exp(-0.5 * (x * x))));
+            }
         }
     }
 }

@@ -1,15 +1,19 @@
 //! From an ONNX graph to a hipflask graph, node by node.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use hipflask_runtime::graph::{Graph, GraphBuilder, Layout, LoadLimits, Op, ValueId};
+use hipflask_runtime::quant::QuantParams;
 use hipflask_runtime::{Error, ErrorKind, Result, Shape, Tensor};
 
 use super::integers::Ints;
 use super::names::Names;
 use super::node::{OnnxNode, fault, unsupported};
 use super::ops;
+use super::patterns::Patterns;
 use super::proto::{DimensionProto, GraphProto, TensorProto, ValueInfoProto};
+use super::qdq::{Integers, Layer};
 use super::tensors::{Floats, Tensors, data_type};
 
 /// A constant that nodes read by name.
@@ -21,6 +25,10 @@ pub(super) enum Constant<'a> {
     Floats(Floats),
     /// Integers that a node gives.
     Ints(Ints),
+    /// Floats that were quantized.
+    Quantized(Rc<Integers>),
+    /// Quantized floats, to be read as floats again.
+    Dequantized(Rc<Integers>),
 }
 
 /// What is known while nodes are imported.
@@ -28,11 +36,11 @@ pub(super) struct Importer<'a> {
     graph: &'a GraphProto,
     /// Version of ONNX's operators.
     pub(super) opset: i64,
-    tensors: Tensors,
+    pub(super) tensors: Tensors,
     builder: GraphBuilder,
     names: Names,
-    values: BTreeMap<&'a str, ValueId>,
-    constants: BTreeMap<&'a str, Constant<'a>>,
+    pub(super) values: BTreeMap<&'a str, ValueId>,
+    pub(super) constants: BTreeMap<&'a str, Constant<'a>>,
     /// The nodes that read each value, by index.
     readers: BTreeMap<&'a str, Vec<usize>>,
     outputs: BTreeSet<&'a str>,
@@ -40,8 +48,27 @@ pub(super) struct Importer<'a> {
     folded: BTreeSet<usize>,
     /// For the output of a Pad that only a convolution reads: what it adds to that one's padding.
     pub(super) paddings: BTreeMap<&'a str, [usize; 4]>,
+    /// Names of images that the file sees as `[n, h, w, c]`.
+    pub(super) views: BTreeMap<&'a str, ValueId>,
+    /// Whether the node at hand gives one.
+    pub(super) viewing: bool,
+    /// Names of planes `[n, c, h · w]` of images.
+    pub(super) planes: BTreeMap<&'a str, ValueId>,
+    /// For images that the file flattens as `[h, w, c]`: their size.
+    pub(super) pixels: BTreeMap<ValueId, [usize; 3]>,
+    /// Of values in int8: what their integers stand for.
+    quant: BTreeMap<ValueId, QuantParams>,
+    /// For the outputs of layers with quantized weights: their integers.
+    layers: BTreeMap<ValueId, Layer>,
     /// How many more elements of weights may be decoded.
-    budget: usize,
+    pub(super) budget: usize,
+}
+
+/// A graph in PyTorch's layout, and the integers of its layers by the names of their nodes, where
+/// the file is quantized.
+pub(super) struct Imported {
+    pub(super) graph: Graph,
+    pub(super) layers: BTreeMap<String, Layer>,
 }
 
 impl<'a> Importer<'a> {
@@ -70,12 +97,18 @@ impl<'a> Importer<'a> {
             outputs: graph.output.iter().map(|o| o.name.as_str()).collect(),
             folded: BTreeSet::new(),
             paddings: BTreeMap::new(),
+            views: BTreeMap::new(),
+            viewing: false,
+            planes: BTreeMap::new(),
+            pixels: BTreeMap::new(),
+            quant: BTreeMap::new(),
+            layers: BTreeMap::new(),
             budget: LoadLimits::default().elements,
         }
     }
 
     /// The finished graph; an error names the node at fault.
-    pub(super) fn run(mut self) -> Result<Graph> {
+    pub(super) fn run(mut self) -> Result<Imported> {
         let limit = LoadLimits::default().nodes;
         if self.graph.node.len() > limit {
             let what = format!("{} nodes, the limit is {limit}", self.graph.node.len());
@@ -87,12 +120,13 @@ impl<'a> Importer<'a> {
                 self.input(input).map_err(|e| e.in_file(&format!("input {:?}", input.name)))?;
             }
         }
+        let patterns = Patterns::of(self.graph, self.opset, &self.tensors);
         for (index, proto) in self.graph.node.iter().enumerate() {
-            if self.folded.contains(&index) {
+            if self.folded.contains(&index) || patterns.inside(index) {
                 continue;
             }
             let node = OnnxNode { proto };
-            ops::import(&mut self, node)
+            ops::import(&mut self, node, patterns.ending(index))
                 .map_err(|e| e.in_file(&format!("node {:?} ({})", node.name(), node.op())))?;
         }
         let outputs: Result<Vec<ValueId>> = self
@@ -100,13 +134,21 @@ impl<'a> Importer<'a> {
             .output
             .iter()
             .map(|o| {
-                let known = self.values.get(o.name.as_str()).copied();
-                known.ok_or_else(|| {
-                    fault("no node computes it").in_file(&format!("output {:?}", o.name))
-                })
+                let known = match self.values.get(o.name.as_str()).copied() {
+                    None => Err(fault("no node computes it")),
+                    Some(id) if self.quant.contains_key(&id) => Err(unsupported(
+                        "has quantized elements; end the model with DequantizeLinear",
+                    )),
+                    Some(id) => Ok(id),
+                };
+                known.map_err(|e| e.in_file(&format!("output {:?}", o.name)))
             })
             .collect();
-        self.builder.finish(&outputs?)
+        let graph = self.builder.finish(&outputs?)?;
+        let mut layers = self.layers;
+        let named =
+            graph.nodes.iter().filter_map(|n| Some((n.name.clone(), layers.remove(&n.output)?)));
+        Ok(Imported { layers: named.collect(), graph })
     }
 
     fn input(&mut self, input: &'a ValueInfoProto) -> Result<()> {
@@ -121,23 +163,40 @@ impl<'a> Importer<'a> {
         }
         let dims = tensor.shape.as_ref().map_or(&[][..], |shape| &shape.dim);
         let shape = sample_shape(dims)?;
-        let name = self.names.unique(&input.name);
-        let id = self.builder.input(&name, shape);
-        self.bind(&input.name, id)
+        let name = self.names.unique(&input.name, false);
+        let readers = self.readers.get(input.name.as_str()).into_iter().flatten();
+        let readers = readers.filter_map(|&i| self.graph.node.get(i));
+        let reorders = ops::reorders_input(readers.map(|proto| OnnxNode { proto }));
+        match shape.dims::<4>() {
+            Some([n, h, w, c]) if reorders => {
+                let id = self.builder.input(&name, [n, c, h, w]);
+                self.bind_view(&input.name, id)
+            }
+            _ => {
+                let id = self.builder.input(&name, shape);
+                self.bind(&input.name, id)
+            }
+        }
     }
 
     /// The value that input `index` of `node` names.
     pub(super) fn value(&self, node: OnnxNode<'a>, index: usize) -> Result<ValueId> {
-        let name = node.required(index)?;
+        self.named(node.required(index)?)
+    }
+
+    /// The value called `name`.
+    pub(super) fn named(&self, name: &str) -> Result<ValueId> {
         match self.values.get(name) {
             Some(&id) => Ok(id),
+            None if self.views.contains_key(name) => Err(unsupported(format!(
+                "input {name:?} is an image in the order [n, h, w, c]; only elementwise operators, \
+                 means, flattening and Transpose may read one: export in PyTorch's order"
+            ))),
             None if self.constants.contains_key(name) => Err(unsupported(format!(
-                "input {index} ({name:?}) is a constant where a computed value is needed: fold \
-                 constants before the export (onnxsim, or do_constant_folding = True)"
+                "input {name:?} is a constant where a computed value is needed: fold constants \
+                 before the export (onnxsim, or do_constant_folding = True)"
             ))),
-            None => Err(fault(format!(
-                "input {index} ({name:?}) is computed by no node before this one"
-            ))),
+            None => Err(fault(format!("input {name:?} is computed by no node before this one"))),
         }
     }
 
@@ -146,89 +205,14 @@ impl<'a> Importer<'a> {
         self.builder.shape(id)
     }
 
-    /// The floats that input `index` of `node` names, which must be constant.
-    pub(super) fn floats(&mut self, node: OnnxNode<'a>, index: usize) -> Result<Floats> {
-        let name = node.required(index)?;
-        match self.floats_named(name)? {
-            Some(floats) => Ok(floats),
-            None => Err(unsupported(format!(
-                "input {index} ({name:?}) is computed; it must be a constant: fold constants \
-                 before the export (onnxsim, or do_constant_folding = True)"
-            ))),
-        }
+    /// What the elements of a value stand for, where it is int8.
+    pub(super) fn params(&self, id: ValueId) -> Option<QuantParams> {
+        self.quant.get(&id).copied()
     }
 
-    /// As [`Importer::floats`]; `None` where the input is left out.
-    pub(super) fn optional_floats(
-        &mut self,
-        node: OnnxNode<'a>,
-        index: usize,
-    ) -> Result<Option<Floats>> {
-        match node.input(index) {
-            Some(_) => self.floats(node, index).map(Some),
-            None => Ok(None),
-        }
-    }
-
-    fn floats_named(&mut self, name: &str) -> Result<Option<Floats>> {
-        let floats = match self.constants.get(name) {
-            Some(Constant::Stored(tensor)) => self.tensors.floats(tensor)?,
-            Some(Constant::Floats(floats)) => floats.clone(),
-            Some(Constant::Ints(_)) => {
-                return Err(fault(format!("{name:?} has integers where floats are needed")));
-            }
-            None => return Ok(None),
-        };
-        self.spend(floats.values.len())?;
-        Ok(Some(floats))
-    }
-
-    /// Counts `elements` of weights; the same constant may be read by every node, so its copies
-    /// count too.
-    pub(super) fn spend(&mut self, elements: usize) -> Result<()> {
-        self.budget = self.budget.checked_sub(elements).ok_or_else(|| {
-            let limit = LoadLimits::default().elements;
-            Error::new(ErrorKind::Limit, "", format!("the weights have more than {limit} elements"))
-        })?;
-        Ok(())
-    }
-
-    /// The integers that input `index` of `node` names, which must be constant; `None` where the
-    /// input is left out.
-    pub(super) fn ints(&self, node: OnnxNode<'a>, index: usize) -> Result<Option<Vec<i64>>> {
-        let Some(name) = node.input(index) else { return Ok(None) };
-        match self.constants.get(name) {
-            Some(Constant::Stored(tensor)) => self.tensors.ints(tensor).map(Some),
-            Some(Constant::Ints(ints)) => Ok(Some(ints.values.clone())),
-            _ => Err(unsupported(format!(
-                "input {index} ({name:?}) must be constant integers: export with fixed shapes and \
-                 constant folding (onnxsim)"
-            ))),
-        }
-    }
-
-    /// The integers that are called `name`, if they are a constant and few.
-    pub(super) fn integers(&self, name: &str) -> Option<Ints> {
-        match self.constants.get(name)? {
-            Constant::Stored(tensor) => {
-                let dims = tensor.dims.iter().map(|&d| usize::try_from(d).ok());
-                Ints::new(dims.collect::<Option<_>>()?, self.tensors.ints(tensor).ok()?).ok()
-            }
-            Constant::Ints(ints) => Some(ints.clone()),
-            Constant::Floats(_) => None,
-        }
-    }
-
-    /// The constant floats that the only reader of `node`'s output adds to it, and that reader.
-    pub(super) fn added_constant(&mut self, node: OnnxNode<'a>) -> Result<Option<(usize, Floats)>> {
-        let output = node.output()?;
-        let Some((index, reader)) = self.only_reader(output) else { return Ok(None) };
-        let other = match &reader.proto.input[..] {
-            [a, b] if reader.op() == "Add" && a == output => b,
-            [a, b] if reader.op() == "Add" && b == output => a,
-            _ => return Ok(None),
-        };
-        Ok(self.floats_named(other)?.map(|floats| (index, floats)))
+    /// Notes that the layer with the output `id` has quantized weights.
+    pub(super) fn note_layer(&mut self, id: ValueId, layer: Option<Layer>) {
+        self.layers.extend(layer.map(|layer| (id, layer)));
     }
 
     /// The one node that reads `value`, and its index; `None` where it is also an output or is
@@ -270,38 +254,44 @@ impl<'a> Importer<'a> {
         inputs: &[ValueId],
         weights: impl IntoIterator<Item = (&'static str, Tensor)>,
     ) -> Result<ValueId> {
-        let name = self.names.unique(name);
+        // Integers are only moved, and keep their parameters.
+        let params = inputs.first().and_then(|id| self.quant.get(id)).copied();
+        let params = match op {
+            Op::Dequantize => None,
+            _ if params.is_some() && !op.keeps_quant() => {
+                return Err(unsupported(
+                    "computes with quantized elements; only models in the format QDQ, with \
+                     DequantizeLinear before each such node, are supported",
+                ));
+            }
+            _ => params,
+        };
+        self.emit_as(name, op, inputs, weights, params)
+    }
+
+    /// As [`Importer::emit_part`], with an int8 output where `params` are given.
+    pub(super) fn emit_as(
+        &mut self,
+        name: &str,
+        op: Op,
+        inputs: &[ValueId],
+        weights: impl IntoIterator<Item = (&'static str, Tensor)>,
+        params: Option<QuantParams>,
+    ) -> Result<ValueId> {
+        let name = self.names.unique(name, matches!(op, Op::Quantize | Op::Dequantize));
         // The place is added by the caller, with ONNX's own name.
-        self.builder
-            .node(&name, op, inputs, weights)
-            .map_err(|e| Error::new(e.kind(), "", e.message()))
+        let made = self.builder.node_as(&name, op, inputs, weights, params);
+        let id = made.map_err(|e| Error::new(e.kind(), "", e.message()))?;
+        self.quant.extend(params.map(|params| (id, params)));
+        Ok(id)
     }
 
     /// Makes `id` the value that ONNX calls `name`.
     pub(super) fn bind(&mut self, name: &'a str, id: ValueId) -> Result<()> {
+        if self.viewing {
+            return self.bind_view(name, id);
+        }
         match self.values.insert(name, id) {
-            None => Ok(()),
-            Some(_) => Err(fault(format!("{name:?} is computed twice"))),
-        }
-    }
-
-    /// Makes `node` give the constant that it reads, if it reads one; says whether.
-    pub(super) fn pass_constant(&mut self, node: OnnxNode<'a>) -> Result<bool> {
-        let constant = self.constants.get(node.required(0)?).cloned();
-        match constant {
-            Some(constant) => self.bind_constant(node, constant).map(|()| true),
-            None => Ok(false),
-        }
-    }
-
-    /// Makes `constant` what `node` gives.
-    pub(super) fn bind_constant(
-        &mut self,
-        node: OnnxNode<'a>,
-        constant: Constant<'a>,
-    ) -> Result<()> {
-        let name = node.output()?;
-        match self.constants.insert(name, constant) {
             None => Ok(()),
             Some(_) => Err(fault(format!("{name:?} is computed twice"))),
         }

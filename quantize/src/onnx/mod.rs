@@ -1,5 +1,5 @@
-//! Import of float ONNX models (opset 9 to 21, `onnx.ai/onnx/operators`) as graphs in PyTorch's
-//! layout, ready for [`prepare`](crate::prepare).
+//! Import of ONNX models (`onnx.ai/onnx/operators`), ready for [`prepare`](crate::prepare), and
+//! export ([`to_bytes`]).
 //!
 //! Files may be hostile: nothing here indexes or allocates by a size that was not compared with
 //! the bytes that are there.
@@ -10,36 +10,60 @@
     clippy::arithmetic_side_effects
 )]
 
+mod constants;
+mod export;
 mod importer;
 mod integers;
 mod names;
 mod node;
 mod ops;
+mod patterns;
 mod proto;
+mod qdq;
 mod tensors;
 #[cfg(test)]
 mod tests;
+mod views;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use hipflask_runtime::graph::Graph;
+use hipflask_runtime::graph::{Graph, Op};
 use hipflask_runtime::{Error as RuntimeError, ErrorKind, SharedBytes, file};
 use prost::Message;
 use prost::bytes::Bytes;
 
-use crate::error::Result;
-use importer::Importer;
+use crate::error::{Error, Result};
+use crate::fold::prepare;
+pub use export::{OPSET, to_bytes};
+use importer::{Imported, Importer};
 use proto::ModelProto;
 use tensors::Tensors;
 
 /// Oldest and newest version of ONNX's operators that are understood.
-const OPSETS: std::ops::RangeInclusive<i64> = 9..=21;
+const OPSETS: std::ops::RangeInclusive<i64> = 7..=23;
 
 /// The network in the ONNX file at `path`, with weights from files beside it where it names some.
 ///
 /// Inputs are `[n, features]` or `[n, c, h, w]` with a batch `n` of 1 or of any size, which becomes
-/// 1. An operator or attribute that hipflask has not is an error that names the node.
+/// 1. A float model gives a float graph in PyTorch's layout; one that is quantized (QDQ) an int8
+/// graph in the device's layout with its own scales. An operator or attribute that hipflask has not
+/// is an error that names the node.
 pub fn open(path: impl AsRef<Path>) -> Result<Graph> {
+    Ok(read(path)?.graph)
+}
+
+/// A network, and what its file says about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OnnxFile {
+    /// The network.
+    pub graph: Graph,
+    /// Texts by key, ONNX's `metadata_props`.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// As [`open`], with the file's metadata.
+pub fn read(path: impl AsRef<Path>) -> Result<OnnxFile> {
     let path = path.as_ref();
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let folder = match path.parent() {
@@ -47,24 +71,22 @@ pub fn open(path: impl AsRef<Path>) -> Result<Graph> {
         _ => Path::new("."),
     };
     let read = || import(file::open(path)?, &stem, Some(folder));
-    // An error of the file system has the path already.
-    Ok(read().map_err(|e| match e.kind() {
-        ErrorKind::Io => e,
-        _ => e.in_file(&path.display().to_string()),
-    })?)
+    read().map_err(|e| match e {
+        // An error of the file system has the path already.
+        Error::Runtime(e) if e.kind() != ErrorKind::Io => {
+            e.in_file(&path.display().to_string()).into()
+        }
+        other => other,
+    })
 }
 
 /// The network in the bytes of an ONNX file without external data; `name` is for a graph that has
 /// none.
 pub fn from_bytes(bytes: &[u8], name: &str) -> Result<Graph> {
-    Ok(import(std::sync::Arc::new(bytes.to_vec()), name, None)?)
+    Ok(import(std::sync::Arc::new(bytes.to_vec()), name, None)?.graph)
 }
 
-fn import(
-    bytes: SharedBytes,
-    name: &str,
-    folder: Option<&Path>,
-) -> hipflask_runtime::Result<Graph> {
+fn import(bytes: SharedBytes, name: &str, folder: Option<&Path>) -> Result<OnnxFile> {
     let model = ModelProto::decode(Bytes::from_owner(Owner(bytes))).map_err(|e| {
         let what = format!("is no ONNX model, or is cut short: {e}");
         RuntimeError::new(ErrorKind::Format, "", what)
@@ -73,7 +95,13 @@ fn import(
         RuntimeError::new(ErrorKind::Format, "", "is no ONNX model: it has no graph with nodes")
     })?;
     let opset = opset(&model)?;
-    Importer::new(graph, opset, name, Tensors::new(folder)).run()
+    let Imported { graph, layers } =
+        Importer::new(graph, opset, name, Tensors::new(folder)).run()?;
+    let quantized = graph.nodes.iter().any(|node| node.op == Op::Quantize);
+    let graph = if quantized { qdq::lower(&prepare(&graph)?, &layers)? } else { graph };
+    let entries = model.metadata_props.iter();
+    let metadata = entries.map(|entry| (entry.key.clone(), entry.value.clone())).collect();
+    Ok(OnnxFile { graph, metadata })
 }
 
 /// The version of ONNX's own operators.

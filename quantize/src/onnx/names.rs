@@ -15,9 +15,12 @@ pub(super) struct Names {
 
 impl Names {
     /// `wanted`, without what files and terminals might misread, and with a number where it is
-    /// taken.
-    pub(super) fn unique(&mut self, wanted: &str) -> String {
-        let base = safe(wanted);
+    /// taken. What the conversion to int8 calls its own nodes is left to `conversion`s.
+    pub(super) fn unique(&mut self, wanted: &str, conversion: bool) -> String {
+        let mut base = safe(wanted);
+        if !conversion && (base.ends_with(".quantize") || base.ends_with(".dequantize")) {
+            base.push('_');
+        }
         let mut name = base.clone();
         while !self.used.insert(name.clone()) {
             let number = self.next.entry(base.clone()).or_insert(2);
@@ -34,8 +37,6 @@ fn safe(wanted: &str) -> String {
     let name: String = wanted.trim_start_matches('/').chars().take(LONGEST).map(kept).collect();
     match name.as_str() {
         "" => "node".into(),
-        // The conversion to int8 makes nodes of these names.
-        _ if name.ends_with(".quantize") || name.ends_with(".dequantize") => name + "_",
         _ => name,
     }
 }
@@ -50,11 +51,12 @@ mod tests {
         let found: Vec<String> =
             ["/layer1/conv1/Conv", "a\n\"b\"", "", "x.quantize", "a_2", "a", "a", "a"]
                 .iter()
-                .map(|name| names.unique(name))
+                .map(|name| names.unique(name, false))
                 .collect();
         assert_eq!(
             found,
             ["layer1/conv1/Conv", "a__b_", "node", "x.quantize_", "a_2", "a", "a_3", "a_4"]
         );
+        assert_eq!(names.unique("x.quantize", true), "x.quantize");
     }
 }

@@ -1,4 +1,4 @@
-//! The messages of `onnx.proto3` that an import reads, with its field numbers.
+//! The messages of `onnx.proto3` that are read and written, with its field numbers.
 
 use prost::bytes::Bytes;
 
@@ -7,10 +7,16 @@ use prost::bytes::Bytes;
 pub(super) struct ModelProto {
     #[prost(int64, tag = "1")]
     pub(super) ir_version: i64,
+    #[prost(string, tag = "2")]
+    pub(super) producer_name: String,
+    #[prost(string, tag = "3")]
+    pub(super) producer_version: String,
     #[prost(message, optional, tag = "7")]
     pub(super) graph: Option<GraphProto>,
     #[prost(message, repeated, tag = "8")]
     pub(super) opset_import: Vec<OperatorSetIdProto>,
+    #[prost(message, repeated, tag = "14")]
+    pub(super) metadata_props: Vec<StringStringEntryProto>,
 }
 
 /// A version of a set of operators; the empty domain is ONNX's own.
@@ -71,6 +77,9 @@ pub(super) struct AttributeProto {
     pub(super) floats: Vec<f32>,
     #[prost(int64, repeated, tag = "8")]
     pub(super) ints: Vec<i64>,
+    /// Number of `AttributeType`: which field holds the value.
+    #[prost(int32, tag = "20")]
+    pub(super) r#type: i32,
 }
 
 /// A constant tensor: its elements are in one of the data fields, or in another file.

@@ -14,13 +14,15 @@ use super::proto::TensorProto;
 /// Numbers of `TensorProto.DataType`.
 pub(super) mod data_type {
     pub(in crate::onnx) const FLOAT: i32 = 1;
+    pub(in crate::onnx) const UINT8: i32 = 2;
+    pub(in crate::onnx) const INT8: i32 = 3;
     pub(in crate::onnx) const INT32: i32 = 6;
     pub(in crate::onnx) const INT64: i32 = 7;
     pub(in crate::onnx) const FLOAT16: i32 = 10;
     pub(in crate::onnx) const DOUBLE: i32 = 11;
     pub(in crate::onnx) const BFLOAT16: i32 = 16;
 }
-use data_type::{BFLOAT16, DOUBLE, FLOAT, FLOAT16, INT32, INT64};
+use data_type::{BFLOAT16, DOUBLE, FLOAT, FLOAT16, INT8, INT32, INT64, UINT8};
 
 /// `TensorProto.DataLocation.EXTERNAL`
 const EXTERNAL: i32 = 1;
@@ -83,6 +85,22 @@ impl Tensors {
                 }
                 INT32 => self.raw(tensor, count, |b| i64::from(i32::from_le_bytes(b)))?,
                 other => return Err(not(other, "integers")),
+            };
+            counted(values, count)
+        };
+        read().map_err(|e: Error| e.in_file(&format!("tensor {:?}", tensor.name)))
+    }
+
+    /// The elements of a tensor of integers of 8 or 32 bits.
+    pub(super) fn small_ints(&self, tensor: &TensorProto) -> Result<Vec<i32>> {
+        let read = || {
+            let (_, count) = dims(tensor)?;
+            let values = match tensor.data_type {
+                INT8 | UINT8 | INT32 if !tensor.int32_data.is_empty() => tensor.int32_data.clone(),
+                INT8 => self.raw(tensor, count, |b| i32::from(i8::from_le_bytes(b)))?,
+                UINT8 => self.raw(tensor, count, |b| i32::from(u8::from_le_bytes(b)))?,
+                INT32 => self.raw(tensor, count, i32::from_le_bytes)?,
+                other => return Err(not(other, "integers of 8 or 32 bits")),
             };
             counted(values, count)
         };

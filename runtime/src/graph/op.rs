@@ -25,11 +25,13 @@ pub enum Activation {
     /// `x / 2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))`: the approximation of `x · Φ(x)`
     /// (Hendrycks & Gimpel 2016), PyTorch's `approximate="tanh"`
     Gelu,
+    /// `x · Φ(x)`, Φ the normal distribution: PyTorch's GELU without approximation
+    GeluErf,
 }
 
 impl Activation {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Relu,
         Self::Relu6,
         Self::HardSwish,
@@ -38,6 +40,7 @@ impl Activation {
         Self::Tanh,
         Self::Silu,
         Self::Gelu,
+        Self::GeluErf,
     ];
 
     /// The name in files and recipes.
@@ -51,6 +54,7 @@ impl Activation {
             Self::Tanh => "tanh",
             Self::Silu => "silu",
             Self::Gelu => "gelu",
+            Self::GeluErf => "gelu-erf",
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::gemm::float::clamp;
 use super::isa::{Body, Isa};
-use super::math::{exp, sigmoid, tanh};
+use super::math::{exp, normal, sigmoid, tanh};
 use crate::graph::Activation;
 
 /// The value of `function` at `x`; quantization computes its tables from it.
@@ -17,6 +17,7 @@ pub fn evaluate(function: Activation, x: f32) -> f32 {
         Activation::Tanh => tanh(x),
         Activation::Silu => x * sigmoid(x),
         Activation::Gelu => gelu(x),
+        Activation::GeluErf => x * normal(x),
     }
 }
 
@@ -56,6 +57,7 @@ impl Body for Apply<'_> {
             Activation::Tanh => map(x, y, tanh),
             Activation::Silu => map(x, y, |x| evaluate(Activation::Silu, x)),
             Activation::Gelu => map(x, y, gelu),
+            Activation::GeluErf => map(x, y, |x| evaluate(Activation::GeluErf, x)),
         }
     }
 }

@@ -69,6 +69,20 @@ pub fn tanh(x: f32) -> f32 {
     if a < 0.625 { small } else { signed }
 }
 
+/// The normal distribution `Φ(x) = (1 + erf(x / √2)) / 2` to 1.5e-7 (Abramowitz & Stegun 1964, 7.1.26).
+#[inline(always)]
+pub fn normal(x: f32) -> f32 {
+    let a = x.abs() * core::f32::consts::FRAC_1_SQRT_2;
+    let t = 1.0 / (1.0 + 0.327_591_1 * a);
+    let q = 1.061_405_4;
+    let q = q * t - 1.453_152;
+    let q = q * t + 1.421_413_8;
+    let q = q * t - 0.284_496_74;
+    let q = q * t + 0.254_829_6;
+    let tail = 0.5 * (q * t * exp(-(a * a)));
+    if x < 0.0 { tail } else { 1.0 - tail }
+}
+
 /// Square root by Newton's iteration, which needs no `std` and is the same with it; NaN for negative
 /// numbers.
 #[inline(always)]
@@ -118,6 +132,26 @@ mod tests {
         assert!(exp(EXP_LOWEST) >= f32::MIN_POSITIVE);
         assert!(exp(88.73).is_infinite() && exp(f32::INFINITY).is_infinite());
         assert!(exp(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn the_normal_distribution_at_known_points() {
+        // Abramowitz & Stegun 1964, table 26.1.
+        for (x, wanted) in [
+            (0.0, 0.5),
+            (0.5, 0.691_462_461),
+            (1.0, 0.841_344_746),
+            (2.0, 0.977_249_868),
+            (3.0, 0.998_650_102),
+            (4.0, 0.999_968_329),
+        ] {
+            let (above, below) = (f64::from(normal(x)), f64::from(normal(-x)));
+            assert!((above - wanted).abs() < 2.5e-7, "{x}: {above}");
+            assert!((below - (1.0 - wanted)).abs() < 2.5e-7, "{x}: {below}");
+        }
+        assert_eq!(normal(20.0), 1.0);
+        assert_eq!(normal(-20.0), 0.0);
+        assert!(normal(f32::NAN).is_nan());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `inspect`: layers, sizes and memory of a model, or of two side by side; the nodes of a recipe's
 //! networks.
 
+mod check;
 mod dot;
 mod pair;
 mod recipe;
@@ -81,6 +82,9 @@ pub fn run(args: &InspectArgs, common: &Common, out: &mut dyn Write) -> Result<O
     if args.dot {
         write!(out, "{}", dot::graph(&model))?;
         return Ok(Outcome::Done);
+    }
+    if args.check {
+        return check::run(&args.model, model.graph(), *common, out);
     }
     let first = inspect(&args.model, &model)?;
     let second = match &args.other {

@@ -101,6 +101,20 @@ fn small() -> Vec<NetworkSpec> {
     ]
 }
 
+/// All networks at a small width with running statistics that are not those of the beginning, by
+/// what they are.
+pub(crate) fn trained_a_little() -> Vec<(String, Graph)> {
+    let (x, _) = batch(DIGITS);
+    let images = small().into_iter().chain(deep()).map(|spec| {
+        let network = Network::new(&spec.build(&DIGITS, 10, 1).unwrap(), &Device::Cpu).unwrap();
+        network.forward(&x, Mode::Train).unwrap();
+        (spec.describe(), network.to_graph().unwrap())
+    });
+    let text = NetworkSpec { width: Some(12), vocabulary: Some(30), ..named("text-encoder") };
+    let graph = text.build(&[9], 3, 1).unwrap();
+    images.chain([(text.describe(), graph)]).collect()
+}
+
 fn shape(graph: &Graph, node: &str) -> Vec<usize> {
     let node = graph.nodes.iter().find(|n| n.name == node).unwrap();
     graph.value(node.output).shape.to_vec()

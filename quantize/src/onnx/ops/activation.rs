@@ -12,18 +12,13 @@ pub(super) fn plain<'a>(importer: &mut Importer<'a>, node: OnnxNode<'a>) -> Resu
         "Relu" => Activation::Relu,
         "HardSwish" => Activation::HardSwish,
         "Tanh" => Activation::Tanh,
+        "Sigmoid" => Activation::Sigmoid,
         other => return Err(fault(format!("{other} is no function without attributes"))),
     };
     emit(importer, node, function)
 }
 
-/// `Sigmoid`; where only a product with its own input reads it, both together are SiLU.
-pub(super) fn sigmoid<'a>(importer: &mut Importer<'a>, node: OnnxNode<'a>) -> Result<()> {
-    gate(importer, node, Activation::Sigmoid, Activation::Silu)
-}
-
-/// `HardSigmoid` as PyTorch has it, `relu6(x + 3) / 6`; with a product as for [`sigmoid`] it is
-/// HardSwish.
+/// `HardSigmoid` as PyTorch has it, `relu6(x + 3) / 6`.
 pub(super) fn hard_sigmoid<'a>(importer: &mut Importer<'a>, node: OnnxNode<'a>) -> Result<()> {
     let (alpha, beta) = (node.float("alpha", 0.2), node.float("beta", 0.5));
     if (alpha - 1.0 / 6.0).abs() > 1e-6 || beta.to_bits() != 0.5_f32.to_bits() {
@@ -32,7 +27,16 @@ pub(super) fn hard_sigmoid<'a>(importer: &mut Importer<'a>, node: OnnxNode<'a>) 
              0.5 is supported"
         )));
     }
-    gate(importer, node, Activation::HardSigmoid, Activation::HardSwish)
+    emit(importer, node, Activation::HardSigmoid)
+}
+
+/// `Gelu`, exact or approximated.
+pub(super) fn gelu<'a>(importer: &mut Importer<'a>, node: OnnxNode<'a>) -> Result<()> {
+    match node.text("approximate", "none") {
+        "none" => emit(importer, node, Activation::GeluErf),
+        "tanh" => emit(importer, node, Activation::Gelu),
+        other => Err(fault(format!("approximate = {other:?} is none of ONNX's"))),
+    }
 }
 
 /// `Clip` to `[0, 6]` or to `[0, ∞)`; the bounds are inputs since opset 11.
@@ -59,34 +63,8 @@ pub(super) fn clip<'a>(importer: &mut Importer<'a>, node: OnnxNode<'a>) -> Resul
     emit(importer, node, function)
 }
 
-/// `alone`, or `gated` where the only reader multiplies it with what it was computed from.
-fn gate<'a>(
-    importer: &mut Importer<'a>,
-    node: OnnxNode<'a>,
-    alone: Activation,
-    gated: Activation,
-) -> Result<()> {
-    let (x, y) = (node.required(0)?, node.output()?);
-    if let Some((index, reader)) = importer.only_reader(y)
-        && reader.op() == "Mul"
-        && let [Some(a), Some(b)] = [reader.input(0), reader.input(1)]
-        && ((a, b) == (x, y) || (a, b) == (y, x))
-    {
-        let id = emit_value(importer, node, gated)?;
-        return importer.fold(index, id);
-    }
-    emit(importer, node, alone)
-}
-
 fn emit<'a>(importer: &mut Importer<'a>, node: OnnxNode<'a>, function: Activation) -> Result<()> {
-    emit_value(importer, node, function).map(|_| ())
-}
-
-fn emit_value<'a>(
-    importer: &mut Importer<'a>,
-    node: OnnxNode<'a>,
-    function: Activation,
-) -> Result<hipflask_runtime::graph::ValueId> {
     let x = importer.value(node, 0)?;
-    importer.emit(node, Op::Activation { function }, &[x], [])
+    importer.emit(node, Op::Activation { function }, &[x], [])?;
+    Ok(())
 }

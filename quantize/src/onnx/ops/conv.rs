@@ -1,11 +1,12 @@
 //! Convolutions, and padding before them.
 
-use hipflask_runtime::graph::{Op, ValueId};
+use hipflask_runtime::graph::Op;
 use hipflask_runtime::{Result, Tensor};
 
 use super::linear::per_channel;
 use crate::onnx::importer::Importer;
 use crate::onnx::node::{OnnxNode, fault, sizes, unsupported};
+use crate::onnx::qdq;
 
 /// `Conv` with a constant weight `[o, i / groups, kh, kw]`; an addition of a constant after it
 /// becomes its bias.
@@ -38,17 +39,25 @@ pub(super) fn conv<'a>(importer: &mut Importer<'a>, node: OnnxNode<'a>) -> Resul
         Some(bias) => Some(per_channel(&bias, outputs, 1)?),
         None => None,
     };
+    let mut layer = qdq::layer(importer, node.required(1)?, 0, outputs)?;
+    if let (Some(layer), Some(name)) = (&mut layer, node.input(2)) {
+        layer.add_bias(importer, name);
+    }
     let mut folded = None;
-    if let Some((index, added)) = importer.added_constant(node)?
+    if let Some((index, name, added)) = importer.added_constant(node)?
         && let Ok(added) = per_channel(&added, outputs, 4)
     {
         folded = Some(index);
         bias = Some(sum(bias, added));
+        if let Some(layer) = &mut layer {
+            layer.add_bias(importer, name);
+        }
     }
     let weight = Tensor::from_f32(weight.dims, &weight.values);
     let bias = bias.map(|bias| ("bias", Tensor::from_f32([outputs], &bias)));
     let op = Op::Conv2d { stride, padding, dilation, groups };
     let y = importer.emit(node, op, &[x], [("weight", weight)].into_iter().chain(bias))?;
+    importer.note_layer(y, layer);
     folded.map_or(Ok(()), |index| importer.fold(index, y))
 }
 
@@ -126,8 +135,9 @@ pub(super) fn pad<'a>(importer: &mut Importer<'a>, node: OnnxNode<'a>) -> Result
     };
     let axes = importer.ints(node, 3)?.unwrap_or_else(|| vec![0, 1, 2, 3]);
     let listed = listed.unwrap_or_default();
-    if let Some(channels) = channel_padding(&listed, &axes) {
-        return pad_channels(importer, node, x, channels);
+    if let Some((before, after)) = channel_padding(&listed, &axes) {
+        importer.emit(node, Op::PadChannels { before, after }, &[x], [])?;
+        return Ok(());
     }
     let padding = image_padding(&listed, &axes).ok_or_else(|| {
         unsupported(
@@ -145,33 +155,6 @@ pub(super) fn pad<'a>(importer: &mut Importer<'a>, node: OnnxNode<'a>) -> Result
         return importer.bind(output, x);
     }
     importer.emit(node, Op::Pad { padding }, &[x], [])?;
-    Ok(())
-}
-
-/// Channels of zeros before and after those of an image: a 1×1 convolution by a matrix of ones and
-/// zeros.
-fn pad_channels<'a>(
-    importer: &mut Importer<'a>,
-    node: OnnxNode<'a>,
-    x: ValueId,
-    (before, after): (usize, usize),
-) -> Result<()> {
-    let inputs = importer.shape(x).get(1).copied().unwrap_or(0);
-    let outputs = before.checked_add(inputs).and_then(|n| n.checked_add(after));
-    let elements = outputs.and_then(|outputs| outputs.checked_mul(inputs));
-    let (Some(outputs), Some(elements)) = (outputs, elements) else {
-        return Err(fault("pads by too many channels"));
-    };
-    importer.spend(elements)?;
-    let mut weight = vec![0.0; elements];
-    for (input, row) in weight.chunks_mut(inputs.max(1)).skip(before).take(inputs).enumerate() {
-        if let Some(w) = row.get_mut(input) {
-            *w = 1.0;
-        }
-    }
-    let weight = Tensor::from_f32([outputs, inputs, 1, 1], &weight);
-    let op = Op::Conv2d { stride: [1, 1], padding: [0; 4], dilation: [1, 1], groups: 1 };
-    importer.emit(node, op, &[x], [("weight", weight)])?;
     Ok(())
 }
 

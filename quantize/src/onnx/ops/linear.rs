@@ -6,15 +6,30 @@ use hipflask_runtime::{Result, Tensor};
 use super::conv::sum;
 use crate::onnx::importer::Importer;
 use crate::onnx::node::{OnnxNode, fault, unsupported};
+use crate::onnx::qdq::{self, Layer};
 use crate::onnx::tensors::Floats;
+
+/// The bits of 1.0.
+const ONE: u32 = 1.0_f32.to_bits();
 
 /// `alpha · x · B + beta · C`; `alpha` goes into the weights, `beta` into the bias.
 pub(super) fn gemm<'a>(importer: &mut Importer<'a>, node: OnnxNode<'a>) -> Result<()> {
     node.only("transA", 0)?;
     let x = importer.value(node, 0)?;
     let (alpha, beta) = (node.float("alpha", 1.0), node.float("beta", 1.0));
-    let mut weight = rows(importer.floats(node, 1)?, node.int("transB", 0) != 0)?;
+    let transposed = node.int("transB", 0) != 0;
+    let mut weight = rows(importer.floats(node, 1)?, transposed)?;
     scale(&mut weight.values, alpha);
+    let axis = usize::from(!transposed);
+    let mut layer = qdq::layer(importer, node.required(1)?, axis, outputs(&weight))?;
+    if layer.is_some() && (alpha.to_bits(), beta.to_bits()) != (ONE, ONE) {
+        return Err(unsupported(format!(
+            "alpha = {alpha}, beta = {beta} beside quantized weights; only 1 is supported"
+        )));
+    }
+    if let (Some(layer), Some(name)) = (&mut layer, node.input(2)) {
+        layer.add_bias(importer, name);
+    }
     let bias = match importer.optional_floats(node, 2)? {
         Some(mut bias) => {
             scale(&mut bias.values, beta);
@@ -22,34 +37,51 @@ pub(super) fn gemm<'a>(importer: &mut Importer<'a>, node: OnnxNode<'a>) -> Resul
         }
         None => None,
     };
-    linear(importer, node, x, weight, bias)
+    linear(importer, node, x, Parts { weight, bias, layer })
 }
 
 /// `x · B` with constant `B` `[i, o]`.
 pub(super) fn mat_mul<'a>(importer: &mut Importer<'a>, node: OnnxNode<'a>) -> Result<()> {
     let x = importer.value(node, 0)?;
     let weight = rows(importer.floats(node, 1)?, false)?;
-    linear(importer, node, x, weight, None)
+    let layer = qdq::layer(importer, node.required(1)?, 1, outputs(&weight))?;
+    linear(importer, node, x, Parts { weight, bias: None, layer })
 }
 
-/// A linear layer with `weight` `[o, i]`; an addition of a constant after it becomes its bias.
+/// What a linear layer is made of.
+struct Parts {
+    /// `[o, i]`
+    weight: Floats,
+    bias: Option<Vec<f32>>,
+    /// Where the weights are quantized.
+    layer: Option<Layer>,
+}
+
+/// A linear layer; an addition of a constant after it becomes its bias.
 fn linear<'a>(
     importer: &mut Importer<'a>,
     node: OnnxNode<'a>,
     x: ValueId,
-    weight: Floats,
-    mut bias: Option<Vec<f32>>,
+    parts: Parts,
 ) -> Result<()> {
+    let Parts { mut weight, mut bias, mut layer } = parts;
+    if let Some(image) = importer.pixels_flattened(x) {
+        columns_to_planes(&mut weight, image);
+    }
     let mut folded = None;
-    if let Some((index, added)) = importer.added_constant(node)?
-        && let Ok(added) = per_channel(&added, outputs(&weight), 2)
+    if let Some((index, name, added)) = importer.added_constant(node)?
+        && let Some(added) = per_feature(&added, outputs(&weight))
     {
         folded = Some(index);
         bias = Some(sum(bias, added));
+        if let Some(layer) = &mut layer {
+            layer.add_bias(importer, name);
+        }
     }
     let bias = bias.map(|bias| ("bias", Tensor::from_f32([bias.len()], &bias)));
     let weight = ("weight", Tensor::from_f32(weight.dims, &weight.values));
     let y = importer.emit(node, Op::Linear, &[x], [weight].into_iter().chain(bias))?;
+    importer.note_layer(y, layer);
     folded.map_or(Ok(()), |index| importer.fold(index, y))
 }
 
@@ -69,12 +101,37 @@ fn rows(weight: Floats, transposed: bool) -> Result<Floats> {
     Ok(Floats { dims: vec![second, first], values })
 }
 
+/// Columns for an image flattened as `[h, w, c]` become columns for `[c, h, w]`.
+fn columns_to_planes(weight: &mut Floats, [h, w, c]: [usize; 3]) {
+    let pixels = h.saturating_mul(w);
+    let columns = pixels.saturating_mul(c).max(1);
+    for row in weight.values.chunks_exact_mut(columns) {
+        let old = row.to_vec();
+        for (channel, plane) in row.chunks_exact_mut(pixels.max(1)).enumerate() {
+            for (to, from) in plane.iter_mut().zip(old.iter().skip(channel).step_by(c.max(1))) {
+                *to = *from;
+            }
+        }
+    }
+}
+
+/// One value for each feature, from a constant that has as many or one, in its last dimension.
+fn per_feature(constant: &Floats, features: usize) -> Option<Vec<f32>> {
+    match (&constant.values[..], constant.dims.last()) {
+        (&[one], _) => Some(vec![one; features]),
+        (values, Some(&last)) if last == features && values.len() == features => {
+            Some(values.to_vec())
+        }
+        _ => None,
+    }
+}
+
 fn outputs(weight: &Floats) -> usize {
     weight.dims.first().copied().unwrap_or(0)
 }
 
 fn scale(values: &mut [f32], factor: f32) {
-    if factor.to_bits() != 1.0_f32.to_bits() {
+    if factor.to_bits() != ONE {
         for v in values {
             *v *= factor;
         }

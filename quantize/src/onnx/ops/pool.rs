@@ -36,9 +36,14 @@ pub(super) fn global<'a>(importer: &mut Importer<'a>, node: OnnxNode<'a>) -> Res
     Ok(())
 }
 
-/// `ReduceMean` over height and width, which are attributes before opset 18.
+/// `ReduceMean` over height and width of images in either order, or over tokens; the dimensions are
+/// an attribute before opset 18.
 pub(super) fn reduce_mean<'a>(importer: &mut Importer<'a>, node: OnnxNode<'a>) -> Result<()> {
-    let x = importer.value(node, 0)?;
+    let view = importer.view(node, 0);
+    let x = match view {
+        Some(image) => image,
+        None => importer.value(node, 0)?,
+    };
     let rank = importer.shape(x).len();
     let listed = match importer.opset {
         ..18 => node.ints("axes").map(<[i64]>::to_vec),
@@ -48,61 +53,32 @@ pub(super) fn reduce_mean<'a>(importer: &mut Importer<'a>, node: OnnxNode<'a>) -
         listed.unwrap_or_default().iter().map(|&number| axis(number, rank)).collect();
     let mut axes = axes?;
     axes.sort_unstable();
-    if rank != 4 || axes != [2, 3] {
-        return Err(unsupported(format!(
-            "is over the dimensions {axes:?} of {}; only over height and width of [n, c, h, w]",
-            importer.shape(x)
-        )));
-    }
-    if node.int("keepdims", 1) != 0 {
-        importer.emit(node, Op::GlobalAvgPool, &[x], [])?;
-    } else {
-        let pooled =
-            importer.emit_part(&format!("{}.mean", node.name()), Op::GlobalAvgPool, &[x], [])?;
-        importer.emit(node, Op::Flatten, &[pooled], [])?;
-    }
-    Ok(())
-}
-
-/// `Slice` that keeps every second (third, …) row or column, as a pool of single pixels; the bounds
-/// are attributes before opset 10.
-pub(super) fn slice<'a>(importer: &mut Importer<'a>, node: OnnxNode<'a>) -> Result<()> {
-    let x = importer.value(node, 0)?;
-    let Some([_, _, h, w]) = importer.shape(x).dims::<4>() else {
-        return Err(unsupported("only images [n, c, h, w] can be sliced"));
-    };
-    let mut listed = Vec::with_capacity(4);
-    for (index, name) in (1..).zip(["starts", "ends", "axes", "steps"]) {
-        listed.push(match importer.opset {
-            ..10 => node.ints(name).map(<[i64]>::to_vec),
-            _ => importer.ints(node, index)?,
-        });
-    }
-    let [Some(starts), Some(ends), axes, steps] = &listed[..] else {
-        return Err(fault("has no starts or no ends"));
-    };
-    let mut stride = [1, 1];
-    for (i, (&start, &end)) in starts.iter().zip(ends).enumerate() {
-        let get = |list: &Option<Vec<i64>>, otherwise: i64| {
-            list.as_ref().map_or(Some(otherwise), |list| list.get(i).copied())
-        };
-        let along = get(axes, i64::try_from(i).unwrap_or(0)).map(|a| axis(a, 4)).transpose()?;
-        let step = get(steps, 1).and_then(|s| usize::try_from(s).ok()).unwrap_or(0);
-        let [rows, columns] = &mut stride;
-        let whole = |size: usize| start == 0 && usize::try_from(end).is_ok_and(|end| end >= size);
-        match along {
-            Some(2) if whole(h) && step > 0 => *rows = step,
-            Some(3) if whole(w) && step > 0 => *columns = step,
-            _ => {
-                return Err(unsupported(
-                    "cuts a part out; only steps over the whole height and width are supported",
-                ));
+    let keep = node.int("keepdims", 1) != 0;
+    let image = if view.is_some() { axes == [1, 2] } else { axes == [2, 3] };
+    match rank {
+        4 if image && keep => {
+            let pooled = importer.emit_part(node.name(), Op::GlobalAvgPool, &[x], [])?;
+            match view {
+                Some(_) => importer.bind_view(node.output()?, pooled),
+                None => importer.bind(node.output()?, pooled),
             }
         }
+        4 if image => {
+            let name = format!("{}.mean", node.name());
+            let pooled = importer.emit_part(&name, Op::GlobalAvgPool, &[x], [])?;
+            importer.emit(node, Op::Flatten, &[pooled], [])?;
+            Ok(())
+        }
+        3 if axes == [1] && !keep => {
+            importer.emit(node, Op::MeanTokens, &[x], [])?;
+            Ok(())
+        }
+        _ => Err(unsupported(format!(
+            "is over the dimensions {axes:?} of {}; only over height and width of images, or over \
+             tokens without keepdims",
+            importer.shape(x)
+        ))),
     }
-    let op = Op::MaxPool2d { kernel: [1, 1], stride, padding: [0; 4] };
-    importer.emit(node, op, &[x], [])?;
-    Ok(())
 }
 
 /// What slides over an image.

@@ -1,16 +1,20 @@
-//! Changes of shape that only flatten, and nodes that pass their input on.
+//! Changes of shape, and nodes that pass their input on.
 
 use hipflask_runtime::Result;
 use hipflask_runtime::graph::Op;
 
 use super::elementwise::axis;
-use crate::onnx::importer::Importer;
+use super::transpose;
+use crate::onnx::importer::{Constant, Importer};
 use crate::onnx::node::{OnnxNode, fault, unsupported};
+use crate::onnx::tensors::{Floats, data_type};
 
 /// `Flatten` behind the batch.
 pub(super) fn flatten<'a>(importer: &mut Importer<'a>, node: OnnxNode<'a>) -> Result<()> {
-    let x = importer.value(node, 0)?;
-    let shape = importer.shape(x);
+    let shape = match importer.view(node, 0) {
+        Some(image) => importer.shape(image),
+        None => importer.shape(importer.value(node, 0)?),
+    };
     if axis(node.int("axis", 1), shape.len())? != 1 {
         return Err(unsupported("only axis = 1, which keeps the batch, is supported"));
     }
@@ -18,15 +22,43 @@ pub(super) fn flatten<'a>(importer: &mut Importer<'a>, node: OnnxNode<'a>) -> Re
     to_shape(importer, node, &[1, features])
 }
 
-/// `Reshape` to a constant shape `[n, features]`, or to the shape that the value has.
+/// `Reshape` of a value or a constant to a constant shape.
 pub(super) fn reshape<'a>(importer: &mut Importer<'a>, node: OnnxNode<'a>) -> Result<()> {
-    let x = importer.value(node, 0)?;
-    let wanted = importer.ints(node, 1)?.ok_or_else(|| fault("input 1, the shape, is missing"))?;
-    let from = importer.shape(x).to_vec();
-    let shape = resolve(&wanted, &from, node.int("allowzero", 0) != 0).ok_or_else(|| {
-        fault(format!("cannot make {wanted:?} of a value with the shape {from:?}"))
-    })?;
+    let wanted = match importer.opset {
+        ..5 => node.ints("shape").map(<[i64]>::to_vec),
+        _ => importer.ints(node, 1)?,
+    };
+    let wanted = wanted.ok_or_else(|| fault("input 1, the shape, is missing"))?;
+    let literal = node.int("allowzero", 0) != 0;
+    let resolved = |from: &[usize]| {
+        resolve(&wanted, from, literal).ok_or_else(|| {
+            fault(format!("cannot make {wanted:?} of a value with the shape {from:?}"))
+        })
+    };
+    if let Some(constant) = importer.optional_constant(node.required(0)?)? {
+        let dims = resolved(&constant.dims)?;
+        return importer.bind_constant(node, Constant::Floats(Floats { dims, ..constant }));
+    }
+    let from = match importer.view(node, 0) {
+        Some(image) => {
+            // As ONNX has it, channels last.
+            let [n, c, h, w] = importer.shape(image).dims().unwrap_or([1; 4]);
+            vec![n, h, w, c]
+        }
+        None => importer.shape(importer.value(node, 0)?).to_vec(),
+    };
+    let shape = resolved(&from)?;
     to_shape(importer, node, &shape)
+}
+
+/// `Cast` between floats, which changes nothing here.
+pub(super) fn cast<'a>(importer: &mut Importer<'a>, node: OnnxNode<'a>) -> Result<()> {
+    let to = i32::try_from(node.int("to", 0)).unwrap_or(0);
+    if matches!(to, data_type::FLOAT | data_type::FLOAT16 | data_type::DOUBLE | data_type::BFLOAT16)
+    {
+        return same(importer, node);
+    }
+    Err(unsupported(format!("casts to ONNX's type {to}; only between floats is supported")))
 }
 
 /// `Squeeze`; the dimensions are an attribute before opset 13.
@@ -72,20 +104,31 @@ pub(super) fn same<'a>(importer: &mut Importer<'a>, node: OnnxNode<'a>) -> Resul
 }
 
 /// Gives `node`'s input the shape `to`: nothing where it has it, `Flatten` where it is
-/// `[1, features]`.
+/// `[1, features]`, `Reshape` else.
 fn to_shape<'a>(importer: &mut Importer<'a>, node: OnnxNode<'a>, to: &[usize]) -> Result<()> {
+    if let Some(image) = importer.view(node, 0) {
+        return transpose::view_to_shape(importer, node, image, to);
+    }
     let x = importer.value(node, 0)?;
     let from = importer.shape(x);
     if from[..] == *to {
         return importer.bind(node.output()?, x);
     }
-    if to != [1, from.elements()] {
-        return Err(unsupported(format!(
-            "makes {to:?} of {from}; only flattening to [1, {}] is supported",
-            from.elements()
-        )));
+    let op = match to {
+        &[1, features] if features == from.elements() => Op::Flatten,
+        [1, _, ..] if to.len() <= 4 => Op::Reshape { shape: to.to_vec() },
+        _ => {
+            return Err(unsupported(format!(
+                "makes {to:?} of {from}; only shapes that begin with the batch of 1, of at most 4 \
+                 dimensions, are supported"
+            )));
+        }
+    };
+    let planes = from.dims::<4>().is_some_and(|[n, c, h, w]| *to == [n, c, h.saturating_mul(w)]);
+    if planes && importer.bind_planes(node, x)? {
+        return Ok(());
     }
-    importer.emit(node, Op::Flatten, &[x], [])?;
+    importer.emit(node, op, &[x], [])?;
     Ok(())
 }
 

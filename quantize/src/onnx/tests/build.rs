@@ -31,7 +31,14 @@ impl Net {
         let graph =
             GraphProto { name: "g".into(), input: vec![value("x", input)], ..Default::default() };
         let set = OperatorSetIdProto { domain: String::new(), version: opset };
-        Self { model: ModelProto { ir_version: 8, graph: Some(graph), opset_import: vec![set] } }
+        Self {
+            model: ModelProto {
+                ir_version: 8,
+                graph: Some(graph),
+                opset_import: vec![set],
+                ..Default::default()
+            },
+        }
     }
 
     pub(super) fn graph(&mut self) -> &mut GraphProto {
@@ -51,6 +58,24 @@ impl Net {
             dims: vec![values.len() as i64],
             data_type: data_type::INT64,
             int64_data: values.to_vec(),
+            ..Default::default()
+        });
+        self
+    }
+
+    /// Adds a constant of integers of an 8 or 32-bit type.
+    pub(super) fn small(
+        mut self,
+        name: &str,
+        data_type: i32,
+        dims: &[i64],
+        values: &[i32],
+    ) -> Self {
+        self.graph().initializer.push(TensorProto {
+            name: name.into(),
+            dims: dims.to_vec(),
+            data_type,
+            int32_data: values.to_vec(),
             ..Default::default()
         });
         self

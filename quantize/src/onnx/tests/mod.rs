@@ -8,8 +8,11 @@
 )]
 
 mod build;
+mod export;
 mod files;
 mod layers;
+mod patterns;
+mod qdq;
 mod refused;
 mod shapes;
 
