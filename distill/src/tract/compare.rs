@@ -54,15 +54,17 @@ pub fn compare(graph: &Graph, tract: &Tract, samples: usize, seed: u64) -> Resul
         });
         let answers = tract.run(&ordered.collect::<Vec<_>>())?;
         if answers.len() != found.len() {
-            return Err(differ(format!("{} outputs, tract gives {}", found.len(), answers.len())));
+            let what = format!("{} outputs, tract gives {}", found.len(), answers.len());
+            return Err(differ(&what));
         }
         for (i, (&id, answer)) in graph.outputs.iter().zip(answers).enumerate() {
             let View::F32(values) = session.output(i) else {
-                return Err(differ("an output of integers".into()));
+                return Err(differ("an output of integers"));
             };
             if values.len() != answer.len() {
                 let (ours, theirs) = (values.len(), answer.len());
-                return Err(differ(format!("an output of {ours} numbers, tract gives {theirs}")));
+                let what = format!("an output of {ours} numbers, tract gives {theirs}");
+                return Err(differ(&what));
             }
             found[i].extend(planar_values(graph, id, values));
             wanted[i].extend(answer);
@@ -165,6 +167,6 @@ fn planar_values<'a>(
     (0..c).flat_map(move |channel| (0..h * w).map(move |i| values[i * c + channel]))
 }
 
-fn differ(what: String) -> Error {
+fn differ(what: &str) -> Error {
     Error::new(ErrorKind::Shape, "comparison with tract", format!("the network has {what}"))
 }

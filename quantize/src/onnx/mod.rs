@@ -45,10 +45,10 @@ const OPSETS: std::ops::RangeInclusive<i64> = 7..=23;
 
 /// The network in the ONNX file at `path`, with weights from files beside it where it names some.
 ///
-/// Inputs are `[n, features]` or `[n, c, h, w]` with a batch `n` of 1 or of any size, which becomes
-/// 1. A float model gives a float graph in PyTorch's layout; one that is quantized (QDQ) an int8
-/// graph in the device's layout with its own scales. An operator or attribute that hipflask has not
-/// is an error that names the node.
+/// Inputs are `[n, features]` or `[n, c, h, w]` with a batch `n` that is 1 or open, and then
+/// taken as 1. A float model gives a float graph in PyTorch's layout; one that is quantized (QDQ) an
+/// int8 graph in the device's layout with its own scales. An operator or attribute that hipflask has
+/// not is an error that names the node.
 pub fn open(path: impl AsRef<Path>) -> Result<Graph> {
     Ok(read(path)?.graph)
 }

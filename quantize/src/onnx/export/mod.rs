@@ -112,7 +112,7 @@ fn operation(w: &mut Writer<'_>, node: &Node, x: &[String], y: &str) -> RuntimeR
         Op::Tokens | Op::Embedding | Op::AddPosition | Op::Attention { .. } | Op::MeanTokens => {
             tokens::write(w, node, x, y)?;
         }
-        _ => moves::write(w, node, x, y)?,
+        _ => moves::write(w, node, x, y),
     }
     Ok(())
 }

@@ -1,13 +1,12 @@
 //! Pools, and what only moves or joins elements.
 
-use hipflask_runtime::Result;
 use hipflask_runtime::graph::{Node, Op};
 
 use super::attribute;
 use super::writer::Writer;
 
 /// Writes one of these.
-pub(super) fn write(w: &mut Writer<'_>, node: &Node, x: &[String], y: &str) -> Result<()> {
+pub(super) fn write(w: &mut Writer<'_>, node: &Node, x: &[String], y: &str) {
     let window = |kernel: &[usize], stride: &[usize], padding: &[usize]| {
         [("kernel_shape", kernel), ("strides", stride), ("pads", padding)]
             .map(|(name, sizes)| attribute::sizes(name, sizes))
@@ -36,7 +35,7 @@ pub(super) fn write(w: &mut Writer<'_>, node: &Node, x: &[String], y: &str) -> R
         }
         Op::ChannelShuffle { groups } => {
             let Some([_, c, h, wide]) = w.graph.value(node.inputs[0]).shape.dims::<4>() else {
-                return Ok(());
+                return;
             };
             let grouped = w.fresh(&format!("{}.groups", node.name));
             let split = [*groups, c / groups, h, wide];
@@ -49,11 +48,10 @@ pub(super) fn write(w: &mut Writer<'_>, node: &Node, x: &[String], y: &str) -> R
             pad(w, node, x, y, [0, 0, *top, *left, 0, 0, *bottom, *right]);
         }
         Op::PadChannels { before, after } => {
-            pad(w, node, x, y, [0, *before, 0, 0, 0, *after, 0, 0])
+            pad(w, node, x, y, [0, *before, 0, 0, 0, *after, 0, 0]);
         }
         other => unreachable!("{} is written elsewhere", other.name()),
     }
-    Ok(())
 }
 
 /// `Reshape` to `[n, rest]` with the batch as it is.

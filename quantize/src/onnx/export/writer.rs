@@ -125,10 +125,10 @@ impl<'a> Writer<'a> {
     }
 
     /// Scale and zero point of an int8 value, as constants.
+    #[expect(clippy::expect_used, reason = "a checked graph has them for each int8 value")]
     fn params(&mut self, id: ValueId) -> [String; 2] {
         let value = self.graph.value(id);
-        let QuantParams { scale, zero_point } =
-            value.quant.expect("an int8 value of a checked graph");
+        let QuantParams { scale, zero_point } = value.quant.expect("parameters of an int8 value");
         let name = &value.name;
         [
             self.shared(&format!("{name}.scale"), &Tensor::from_f32([], &[scale])),

@@ -81,14 +81,13 @@ pub(super) fn split<'a>(importer: &mut Importer<'a>, node: OnnxNode<'a>) -> Resu
         ..13 => node.ints("split").map(<[i64]>::to_vec),
         _ => importer.ints(node, 1)?,
     };
-    let sizes: Vec<usize> = match listed {
-        Some(sizes) => sizes.iter().map(|&s| usize::try_from(s).unwrap_or(0)).collect(),
-        None => {
-            // The last may be smaller.
-            let each = size.div_ceil(outputs.len().max(1));
-            let left = |i: usize| size.saturating_sub(i.saturating_mul(each)).min(each);
-            (0..outputs.len()).map(left).collect()
-        }
+    let sizes: Vec<usize> = if let Some(sizes) = listed {
+        sizes.iter().map(|&s| usize::try_from(s).unwrap_or(0)).collect()
+    } else {
+        // The last may be smaller.
+        let each = size.div_ceil(outputs.len().max(1));
+        let left = |i: usize| size.saturating_sub(i.saturating_mul(each)).min(each);
+        (0..outputs.len()).map(left).collect()
     };
     let total = sizes.iter().try_fold(0_usize, |n, &s| n.checked_add(s));
     if total != Some(size) || sizes.len() != outputs.len() {

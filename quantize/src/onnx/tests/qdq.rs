@@ -27,8 +27,8 @@ fn layer(constants: impl Fn(Net) -> Net) -> Net {
         .node("DequantizeLinear", &["y.q", "y.scale", "y.zero"], "y", &[])
 }
 
-fn with_weight(net: Net, data_type: i32, zero: i32, values: &[i32; 2]) -> Net {
-    net.small("w", data_type, &[1, 2], values).small("w.zero", data_type, &[], &[zero]).node(
+fn with_weight(net: Net, data_type: i32, zero: i32, values: [i32; 2]) -> Net {
+    net.small("w", data_type, &[1, 2], &values).small("w.zero", data_type, &[], &[zero]).node(
         "DequantizeLinear",
         &["w", "w.scale", "w.zero"],
         "w.real",
@@ -69,12 +69,12 @@ fn is_the_layer(net: &Net) {
 
 #[test]
 fn unsigned_activations_are_shifted() {
-    is_the_layer(&layer(|net| with_bias(with_weight(net, INT8, 0, &[3, -2]))));
+    is_the_layer(&layer(|net| with_bias(with_weight(net, INT8, 0, [3, -2]))));
 }
 
 #[test]
 fn unsigned_weights_are_shifted() {
-    is_the_layer(&layer(|net| with_bias(with_weight(net, UINT8, 128, &[131, 126]))));
+    is_the_layer(&layer(|net| with_bias(with_weight(net, UINT8, 128, [131, 126]))));
 }
 
 #[test]
@@ -92,9 +92,9 @@ fn float_weights_are_quantized_as_their_node_says() {
 #[test]
 fn biases_of_other_scales_are_rounded() {
     // 0.99 and 33 · 0.03 are 7.92 steps of 0.125.
-    is_the_layer(&layer(|net| with_weight(net, INT8, 0, &[3, -2]).floats("b.real", &[1], &[0.99])));
+    is_the_layer(&layer(|net| with_weight(net, INT8, 0, [3, -2]).floats("b.real", &[1], &[0.99])));
     is_the_layer(&layer(|net| {
-        with_weight(net, INT8, 0, &[3, -2])
+        with_weight(net, INT8, 0, [3, -2])
             .small("b", INT32, &[1], &[33])
             .floats("b.scale", &[], &[0.03])
             .node("DequantizeLinear", &["b", "b.scale"], "b.real", &[])
@@ -103,7 +103,7 @@ fn biases_of_other_scales_are_rounded() {
 
 #[test]
 fn what_is_not_quantized_again_stays_in_float() {
-    let mut net = layer(|net| with_bias(with_weight(net, INT8, 0, &[3, -2])));
+    let mut net = layer(|net| with_bias(with_weight(net, INT8, 0, [3, -2])));
     let nodes = &mut net.graph().node;
     nodes.truncate(nodes.len() - 2);
     net.graph().output[0].name = "fc".into();
@@ -170,11 +170,11 @@ fn error(net: &Net) -> String {
 
 #[test]
 fn what_int8_cannot_hold_is_refused_by_node() {
-    let asymmetric = layer(|net| with_bias(with_weight(net, UINT8, 100, &[255, 1])));
+    let asymmetric = layer(|net| with_bias(with_weight(net, UINT8, 100, [255, 1])));
     let text = error(&asymmetric);
     assert!(text.starts_with("node \"fc\" (Gemm): the weight \"w.real\""), "{text}");
     assert!(text.contains("the integer 155") && text.contains("WeightSymmetric"), "{text}");
-    let lowest = layer(|net| with_bias(with_weight(net, INT8, 0, &[-128, 1])));
+    let lowest = layer(|net| with_bias(with_weight(net, INT8, 0, [-128, 1])));
     assert!(error(&lowest).contains("the integer -128"));
     let start = |data_type| {
         Net::new(17, &[1, 2])
