@@ -59,20 +59,26 @@ class Hipflask:
         return done
 
     def answers(self, model):
-        """Preprocessed test samples `[n, …]` as ONNX has them, and the model's exact outputs."""
+        """Preprocessed test samples, flat as `[h, w, c]`, and the model's exact outputs."""
         out = self.folder / f"{pathlib.Path(model).stem}-golden"
         self.run("bundle", model, *self.data, "--samples", self.samples, "--out", out, "-q")
         golden = safetensors(out / "golden.safetensors")
-        inputs = golden["inputs"]
-        if inputs.ndim == 4:
-            inputs = inputs.transpose(0, 3, 1, 2)
-        return np.ascontiguousarray(inputs), golden["outputs"]
+        return golden["inputs"], golden["outputs"]
 
     def export(self, model):
         out = self.folder / f"{pathlib.Path(model).stem}.onnx"
         self.run("export", model, "--out", out)
         onnx.checker.check_model(onnx.load(out), full_check=True)
         return out
+
+
+def planar(path, inputs):
+    """Samples as the file takes them, images `[c, h, w]`."""
+    dims = [d.dim_value for d in onnx.load(path).graph.input[0].type.tensor_type.shape.dim[1:]]
+    if len(dims) != 3:
+        return inputs.reshape(-1, *dims)
+    c, h, w = dims
+    return np.ascontiguousarray(inputs.reshape(-1, h, w, c).transpose(0, 3, 1, 2))
 
 
 def onnxruntime_answers(path, inputs, optimized=True):
@@ -109,6 +115,7 @@ def compare(what, path, inputs, wanted):
     }
     if openvino:
         engines["OpenVINO"] = lambda: openvino_answers(path, inputs)
+    inputs = planar(path, inputs)
     scale = output_scale(path)
     for engine, run in engines.items():
         found = run().reshape(wanted.shape)
@@ -141,7 +148,7 @@ def quantized(source, inputs, activations, per_channel, folder):
     quantization.shape_inference.quant_pre_process(source, prepared, skip_symbolic_shape=True)
     name = onnx.load(source).graph.input[0].name
     quantization.quantize_static(
-        prepared, out, Reader(name, inputs), quant_format=quantization.QuantFormat.QDQ,
+        prepared, out, Reader(name, planar(source, inputs)), quant_format=quantization.QuantFormat.QDQ,
         per_channel=per_channel, activation_type=activations,
         weight_type=quantization.QuantType.QInt8)
     return out
