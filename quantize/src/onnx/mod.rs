@@ -1,4 +1,4 @@
-//! Import of ONNX models (`onnx.ai/onnx/operators`), ready for [`prepare`](crate::prepare), and
+//! Import of ONNX models (`onnx.ai/onnx/operators`), ready for [`prepare`], and
 //! export ([`to_bytes`]).
 //!
 //! Files may be hostile: nothing here indexes or allocates by a size that was not compared with
