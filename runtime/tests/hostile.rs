@@ -5,6 +5,7 @@ mod common;
 
 use hipflask_runtime::format::{Card, ModelFile};
 use hipflask_runtime::graph::{Graph, LoadLimits, Op};
+use hipflask_runtime::input::{ImagePreprocess, Preprocess};
 use hipflask_runtime::{ErrorKind, Model, Options};
 use proptest::prelude::*;
 
@@ -81,6 +82,29 @@ fn lies_in_the_header_are_named() {
         let error = read(&bytes).unwrap_err();
         assert!(error.to_string().contains(expected), "{expected}: {error}");
     }
+}
+
+#[test]
+fn a_preprocessing_without_a_kind_is_that_of_images() {
+    let image = ImagePreprocess { range: [0.0, 1.0], mean: [0.25].into(), std: [0.5].into() };
+    let file = ModelFile { preprocess: Some(Preprocess::Image(image)), ..file() };
+    let kind = "\\\"kind\\\":\\\"image\\\",";
+    let old = edited_in(&file, kind, &" ".repeat(kind.len()));
+    assert_eq!(read(&old).unwrap(), file);
+    // A kind may stand anywhere among the keys, but once, and its own keys are all it may have.
+    let cases = [
+        ("\\\"range\\\"", "\\\"rangs\\\"", "preprocess has no \"kind\" and is not that of images"),
+        ("\\\"range\\\":[0.0,1.0]", "\\\"kind\\\" :\\\"image\\\"", "missing field `range`"),
+    ];
+    for (from, to, expected) in cases {
+        let at = old.windows(from.len()).position(|w| w == from.as_bytes()).expect(from);
+        let mut bytes = old.clone();
+        bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+        let error = read(&bytes).unwrap_err();
+        assert!(error.to_string().contains(expected), "{expected}: {error}");
+    }
+    let twice = edited_in(&file, "\\\"range\\\":[0.0,1.0]", "\\\"kind\\\" :\\\"image\\\"");
+    assert!(read(&twice).unwrap_err().to_string().contains("duplicate field"));
 }
 
 #[test]

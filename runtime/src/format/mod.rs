@@ -2,6 +2,7 @@
 
 mod card;
 mod container;
+mod upgrade;
 mod writer;
 
 use alloc::collections::BTreeMap;
@@ -43,7 +44,11 @@ struct Header {
     layout: Layout,
     inputs: Vec<ValueId>,
     outputs: Vec<ValueId>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "upgrade::preprocess"
+    )]
     preprocess: Option<Preprocess>,
     #[serde(default)]
     card: Card,

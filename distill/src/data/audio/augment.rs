@@ -16,12 +16,14 @@ pub enum AudioAugment {
     Shift(u16),
     /// `gain:DB`: up to so many decibels softer or louder.
     Gain(u16),
-    /// `noise:LOW-HIGH`: white noise, so many decibels below the sound.
+    /// `noise:LOW-HIGH:P`: with a chance of P percent, white noise so many decibels below the sound.
     Noise {
         /// Fewest decibels: the loudest noise.
         low: u16,
         /// Most decibels.
         high: u16,
+        /// How often, from 1 to 100: what is left alone keeps its silence.
+        percent: u16,
     },
     /// `time-mask:N`: up to N frames are hidden.
     TimeMask(u16),
@@ -31,12 +33,16 @@ pub enum AudioAugment {
 
 const SHIFTS: RangeInclusive<u16> = 1..=10_000;
 const DECIBELS: RangeInclusive<u16> = 0..=100;
+const PERCENTS: RangeInclusive<u16> = 1..=100;
 const WIDTHS: RangeInclusive<u16> = 1..=1000;
+
+/// The chance of noise, in percent, where none is given.
+const NOISY: &str = "50";
 
 impl AudioAugment {
     /// How it is written in a recipe.
-    pub const FORMS: &str =
-        "\"shift:MS\", \"gain:DB\", \"noise:LOW-HIGH\", \"time-mask:N\", \"feature-mask:N\"";
+    pub const FORMS: &str = "\"shift:MS\", \"gain:DB\", \"noise:LOW-HIGH:P\" (P from 1 to 100 percent, 50 without it), \
+         \"time-mask:N\", \"feature-mask:N\"";
 
     /// The change that `text` means, if it is one of these.
     pub(in super::super) fn parse(text: &str) -> Option<Self> {
@@ -48,9 +54,11 @@ impl AudioAugment {
             "shift" => Self::Shift(within(argument, SHIFTS)?),
             "gain" => Self::Gain(within(argument, DECIBELS)?),
             "noise" => {
-                let (low, high) = argument.split_once('-').unwrap_or((argument, argument));
+                let (range, percent) = argument.split_once(':').unwrap_or((argument, NOISY));
+                let (low, high) = range.split_once('-').unwrap_or((range, range));
                 let (low, high) = (within(low, DECIBELS)?, within(high, DECIBELS)?);
-                (low <= high).then_some(Self::Noise { low, high })?
+                let percent = within(percent, PERCENTS)?;
+                (low <= high).then_some(Self::Noise { low, high, percent })?
             }
             "time-mask" => Self::TimeMask(within(argument, WIDTHS)?),
             "feature-mask" => Self::FeatureMask(within(argument, WIDTHS)?),
@@ -73,9 +81,11 @@ impl AudioAugment {
                 let louder = clip.samples().iter().map(|&s| to_sample(f32::from(s) * factor));
                 clip.replace(louder.collect(), clip.shift());
             }
-            Self::Noise { low, high } => {
-                let below = between(f32::from(low), f32::from(high), stream);
-                add_noise(clip, front_end, amplitude(-below), stream);
+            Self::Noise { low, high, percent } => {
+                if stream.below(100) < usize::from(percent) {
+                    let below = between(f32::from(low), f32::from(high), stream);
+                    add_noise(clip, front_end, amplitude(-below), stream);
+                }
             }
             Self::TimeMask(widest) => clip.mask(mask(Axis::Time, widest, frames, stream)),
             Self::FeatureMask(widest) => clip.mask(mask(Axis::Feature, widest, features, stream)),
@@ -125,7 +135,7 @@ impl fmt::Display for AudioAugment {
         match self {
             Self::Shift(ms) => write!(f, "shift:{ms}"),
             Self::Gain(decibels) => write!(f, "gain:{decibels}"),
-            Self::Noise { low, high } => write!(f, "noise:{low}-{high}"),
+            Self::Noise { low, high, percent } => write!(f, "noise:{low}-{high}:{percent}"),
             Self::TimeMask(widest) => write!(f, "time-mask:{widest}"),
             Self::FeatureMask(widest) => write!(f, "feature-mask:{widest}"),
         }

@@ -276,7 +276,7 @@ fn gain_is_within_its_decibels() {
 #[test]
 fn noise_is_as_loud_as_asked_and_fills_the_length() {
     let clip = Clip::new(square(120, 10, 10_000));
-    let noisy = changed("noise:20", &clip, 3);
+    let noisy = changed("noise:20:100", &clip, 3);
     assert_eq!(noisy.samples().len(), 200);
     let fitted = [vec![0; 40], square(120, 10, 10_000), vec![0; 40]].concat();
     let difference = noisy.samples().iter().zip(&fitted).map(|(a, b)| f64::from(a - b));
@@ -286,8 +286,26 @@ fn noise_is_as_loud_as_asked_and_fills_the_length() {
     assert!(noisy.samples()[..40].iter().any(|&s| s != 0));
     let mut shifted = clip.clone();
     shifted.shift_by(-40);
-    let noisy = changed("noise:100", &shifted, 3);
+    let noisy = changed("noise:100:100", &shifted, 3);
     assert_eq!((noisy.shift(), noisy.samples()[0], noisy.samples()[130]), (0, 10_000, 0));
+}
+
+#[test]
+fn noise_leaves_its_share_of_the_sounds_alone() {
+    let clip = Clip::new(square(120, 10, 10_000));
+    let noisy = |change: &str| {
+        let changed = (0..1000).map(|i| changed(change, &clip, i));
+        let hit: Vec<bool> = changed.map(|c| c.samples() != clip.samples()).collect();
+        // What is left alone has its own length, and so silence around it.
+        (hit.iter().filter(|&&hit| hit).count(), hit)
+    };
+    // Binomial: standard deviation 16 at a half, 13 at a fifth.
+    let (half, which) = noisy("noise:20");
+    assert!((420..580).contains(&half), "{half}");
+    assert_eq!(noisy("noise:20").1, which);
+    let (fifth, _) = noisy("noise:10-40:20");
+    assert!((140..260).contains(&fifth), "{fifth}");
+    assert_eq!(noisy("noise:20:100").0, 1000);
 }
 
 #[test]
@@ -342,14 +360,15 @@ fn a_view_depends_on_seed_epoch_and_sample_alone() {
 
 #[test]
 fn texts_are_parsed_and_written_as_they_were() {
-    for text in ["shift:100", "gain:6", "noise:10-40", "time-mask:8", "feature-mask:4"] {
+    for text in ["shift:100", "gain:6", "noise:10-40:30", "time-mask:8", "feature-mask:4"] {
         let parsed = Augment::try_from(text.to_string()).unwrap();
         assert_eq!(String::from(parsed), text);
     }
-    let same = Augment::try_from("noise:20".to_string()).unwrap();
-    assert_eq!(same, Augment::Audio(AudioAugment::Noise { low: 20, high: 20 }));
-    for bad in ["shift:0", "gain:101", "noise:40-10", "noise:", "time-mask:x", "reverb:1"] {
+    let half = Augment::try_from("noise:20".to_string()).unwrap();
+    assert_eq!(half, Augment::Audio(AudioAugment::Noise { low: 20, high: 20, percent: 50 }));
+    let bad = ["shift:0", "gain:101", "noise:40-10", "noise:", "noise:20:0", "noise:20:x"];
+    for bad in [&bad[..], &["time-mask:x", "reverb:1"]].concat() {
         let error = Augment::try_from(bad.to_string()).unwrap_err();
-        assert!(error.contains("\"noise:LOW-HIGH\"") && error.contains("crop:N"), "{error}");
+        assert!(error.contains("\"noise:LOW-HIGH:P\"") && error.contains("crop:N"), "{error}");
     }
 }
