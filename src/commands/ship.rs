@@ -84,7 +84,7 @@ fn ship(run: &Run, binaries: &[(String, PathBuf)]) -> Result<Report> {
     let needs_teacher = recipe.needs_teacher();
     let teacher = if needs_teacher { Some(teacher::obtain(run, &data)?) } else { None };
     let teacher = teacher.as_ref();
-    let Taught { graph, report: f32, chain } = student::distill(run, &data, teacher)?;
+    let Taught { graph, report: f32, chain, peers } = student::distill(run, &data, teacher)?;
     let control = student::control(run, &data, teacher)?;
     let mut students = Students { f32: Some(f32), ..Students::default() };
     for &format in &recipe.quantize.to {
@@ -124,6 +124,7 @@ fn ship(run: &Run, binaries: &[(String, PathBuf)]) -> Result<Report> {
         data: &data,
         teacher,
         chain,
+        peers,
         control,
         students,
     };

@@ -94,6 +94,7 @@ pub fn run(args: &ValidateArgs, common: &Common, out: &mut dyn Write) -> Result<
         data: &data,
         teacher: scored.as_ref(),
         chain: Vec::new(),
+        peers: Vec::new(),
         control: control.map_err(|e: anyhow::Error| e)?,
         students,
     };

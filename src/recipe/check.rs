@@ -50,6 +50,7 @@ pub(super) fn check(recipe: &Recipe) -> Checked {
     let objective = WeightedSum::new(&distill.loss)
         .map_err(|error| Problem::at("distill.loss", format!("distill.loss: {error}")))?;
 
+    super::peers::check(recipe, &objective)?;
     super::teachers::check_chain(recipe, held_out)?;
 
     inner_values(recipe, &objective)?;

@@ -2,6 +2,7 @@
 
 mod check;
 mod parse;
+pub mod peers;
 pub mod schema;
 mod set;
 mod suggest;

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use toml::de::{DeTable, DeValue};
 
-use super::Recipe;
 use super::suggest::unknown;
+use super::{Recipe, peers};
 
 /// What is wrong with a recipe, and with which key.
 #[derive(Debug)]
@@ -46,7 +46,15 @@ pub(super) fn parse(text: &str) -> Result<Recipe, Problem> {
         line: error.span().map(|span| line_of(text, span.start)),
         message: format!("this is not TOML: {}", error.message()),
     })?;
-    toml::from_str(text).map_err(|error| explain(document.get_ref(), &error))
+    let mut recipe: Recipe =
+        toml::from_str(text).map_err(|error| explain(document.get_ref(), &error))?;
+    // What peers learn by default is known only once there are some.
+    let distill = document.get_ref().get("distill").map(|table| table.get_ref());
+    let has_loss = distill.and_then(DeValue::as_table).is_some_and(|t| t.contains_key("loss"));
+    if !recipe.distill.peers.is_empty() && !has_loss {
+        recipe.distill.loss = peers::objective();
+    }
+    Ok(recipe)
 }
 
 fn explain(document: &DeTable<'_>, error: &toml::de::Error) -> Problem {

@@ -14,6 +14,7 @@ use hipflask_distill::trainer::{EarlyStopping, Keep, TrainSpec};
 use hipflask_quantize::Method;
 use serde::{Deserialize, Serialize};
 
+use super::peers::PeerTable;
 use super::teachers::{AssistantTable, FileTable};
 use super::training::{declares_network, training_table};
 
@@ -139,6 +140,9 @@ training_table! {
     pub struct DistillTable {
         /// The weighted sum that the student minimises.
         pub loss: Vec<LossSpec> = hinton(),
+        /// Networks that are trained together with the student, each taught by all others.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        pub peers: Vec<PeerTable> = Vec::new(),
         /// How often a student is trained: the first learns from the teacher, each other from the one
         /// before it, and the last is kept.
         pub generations: usize = 1,

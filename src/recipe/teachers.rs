@@ -192,6 +192,10 @@ pub(super) fn check_chain(recipe: &Recipe, held_out: bool) -> Checked {
         let loss = assistant.loss.as_deref().unwrap_or(&recipe.distill.loss);
         let loss = WeightedSum::new(loss)
             .map_err(|error| Problem::at(&at("loss"), format!("{}: {error}", at("loss"))))?;
+        if loss.needs_peers() {
+            let message = "an assistant is trained alone: give it a loss of its own without mutual";
+            return Err(Problem::at(&at("loss"), format!("{table}: {message}")));
+        }
         if !loss.needs_teacher() {
             let message = "no term of its loss imitates its teacher: add one, as { kind = \"kd\" }";
             return Err(Problem::at(&at("loss"), format!("{table}: {message}")));

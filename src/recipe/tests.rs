@@ -37,7 +37,7 @@ fn an_unknown_key_is_named_with_its_line_table_and_nearest_key() {
     assert_eq!(
         error_of(text, &[]),
         "recipe.toml, line 4: unknown key \"epoch\" in [distill]: did you mean \"epochs\"? (valid: \
-         loss, generations, cache_views, cache, cache_precision, view_seed, control, epochs, minutes, batch_size, accumulate, optimizer, schedule, clip_norm, \
+         loss, peers, generations, cache_views, cache, cache_precision, view_seed, control, epochs, minutes, batch_size, accumulate, optimizer, schedule, clip_norm, \
          ema, early_stopping, keep, precision, mix)"
     );
     let text = "\n[distil]\nepochs = 5\n";

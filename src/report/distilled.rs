@@ -19,6 +19,9 @@ pub struct Distilled {
     /// Who stood between teacher and student.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub chain: Vec<TeacherReport>,
+    /// Who learnt together with the student.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<TeacherReport>,
     /// Who learnt.
     pub student: ModelReport,
     /// The same student trained on labels only.
@@ -38,8 +41,8 @@ impl Distilled {
         if let Some(teacher) = &self.teacher {
             table::teacher(out, &format!("teacher {}", teacher.name), teacher)?;
         }
-        for link in &self.chain {
-            table::teacher(out, &link.name, link)?;
+        for network in self.chain.iter().chain(&self.peers) {
+            table::teacher(out, &network.name, network)?;
         }
         for (name, model) in [("student", Some(&self.student)), ("control", self.control.as_ref())]
         {

@@ -20,6 +20,9 @@ pub struct Report {
     /// The assistants and earlier generations between teacher and student, in the order of training.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub chain: Vec<TeacherReport>,
+    /// The networks that were trained together with the student.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<TeacherReport>,
     /// The same student trained on labels only.
     pub control: Option<ModelReport>,
     /// The distilled student in each format.
@@ -54,10 +57,10 @@ pub struct DataReport {
     pub fingerprint: String,
 }
 
-/// A network that teaches.
+/// A network that teaches, or is trained together with the student.
 #[derive(Clone, Debug, Serialize)]
 pub struct TeacherReport {
-    /// Network or file, or place in the chain, as `assistant-1`.
+    /// Network or file, or its part in the run, as `assistant-1` or `peer-1`.
     pub name: String,
     /// Its scores against the labels.
     #[serde(flatten)]

@@ -54,8 +54,8 @@ impl fmt::Display for Spread {
 pub struct Accuracies {
     /// The teacher.
     pub teacher: Option<f64>,
-    /// The networks between teacher and student, by name.
-    pub chain: Vec<(String, Option<f64>)>,
+    /// The networks between teacher and student and the student's peers, by name.
+    pub others: Vec<(String, Option<f64>)>,
     /// The student trained on labels only.
     pub control: Option<f64>,
     /// The student in 32-bit floats, in 16-bit floats, in 8-bit integers.
@@ -73,8 +73,9 @@ fn accuracy(model: Option<&ModelReport>) -> Option<f64> {
     model.and_then(|model| model.scores.accuracy)
 }
 
-fn chain(links: &[TeacherReport]) -> Vec<(String, Option<f64>)> {
-    links.iter().map(|link| (link.name.clone(), link.scores.accuracy)).collect()
+fn others(chain: &[TeacherReport], peers: &[TeacherReport]) -> Vec<(String, Option<f64>)> {
+    let networks = chain.iter().chain(peers);
+    networks.map(|network| (network.name.clone(), network.scores.accuracy)).collect()
 }
 
 impl From<&Report> for Accuracies {
@@ -82,7 +83,7 @@ impl From<&Report> for Accuracies {
         let students = &report.students;
         Self {
             teacher: report.teacher.as_ref().and_then(|t| t.scores.accuracy),
-            chain: chain(&report.chain),
+            others: others(&report.chain, &report.peers),
             control: accuracy(report.control.as_ref()),
             student: [&students.f32, &students.f16, &students.int8].map(|s| accuracy(s.as_ref())),
         }
@@ -93,7 +94,7 @@ impl From<&Distilled> for Accuracies {
     fn from(run: &Distilled) -> Self {
         Self {
             teacher: run.teacher.as_ref().and_then(|t| t.scores.accuracy),
-            chain: chain(&run.chain),
+            others: others(&run.chain, &run.peers),
             control: accuracy(run.control.as_ref()),
             student: [accuracy(Some(&run.student)), None, None],
         }
@@ -105,7 +106,8 @@ impl From<&Distilled> for Accuracies {
 pub struct SeedsReport {
     /// The seeds.
     pub seeds: Vec<u64>,
-    /// One line for each model that every seed has: teacher, the chain below it, control, student in each format.
+    /// One line for each model that every seed has: teacher, the chain below it, peers, control,
+    /// student in each format.
     pub accuracy: Vec<SeedLine>,
     /// The distilled f32 student's accuracy less the control's, seed by seed, as fractions.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -130,9 +132,9 @@ impl SeedsReport {
             Some(SeedLine { model: model.into(), spread })
         };
         let teacher = line("teacher", &|run| run.teacher);
-        let chain = runs.first().map_or(&[][..], |run| &run.chain).iter().enumerate();
-        let chain = chain.map(|(i, (name, _))| {
-            line(name, &|run| run.chain.get(i).and_then(|(_, accuracy)| *accuracy))
+        let others = runs.first().map_or(&[][..], |run| &run.others).iter().enumerate();
+        let others = others.map(|(i, (name, _))| {
+            line(name, &|run| run.others.get(i).and_then(|(_, accuracy)| *accuracy))
         });
         let students = [
             line("control f32", &|run| run.control),
@@ -142,7 +144,7 @@ impl SeedsReport {
         ];
         Self {
             seeds: seeds.to_vec(),
-            accuracy: [teacher].into_iter().chain(chain).chain(students).flatten().collect(),
+            accuracy: [teacher].into_iter().chain(others).chain(students).flatten().collect(),
             gain: line("gain", &Accuracies::gain),
         }
     }

@@ -26,8 +26,9 @@ pub fn write(report: &Report, out: &mut dyn Write) -> Result<()> {
             line(out, &format!("  member {}", i + 1), &member.scores, None)?;
         }
     }
-    for link in &report.chain {
-        line(out, &link.name, &link.scores, None)?;
+    let others = || report.chain.iter().chain(&report.peers);
+    for network in others() {
+        line(out, &network.name, &network.scores, None)?;
     }
     if let Some(control) = &report.control {
         line(out, "control f32", &control.scores, Some(control))?;
@@ -36,7 +37,7 @@ pub fn write(report: &Report, out: &mut dyn Write) -> Result<()> {
         line(out, &format!("student {name}"), &student.scores, Some(student))?;
     }
     let mut trained = vec![("teacher", report.teacher.as_ref().and_then(|t| t.training.as_ref()))];
-    trained.extend(report.chain.iter().map(|link| (link.name.as_str(), link.training.as_ref())));
+    trained.extend(others().map(|network| (network.name.as_str(), network.training.as_ref())));
     trained.extend([
         ("control", report.control.as_ref().and_then(|c| c.training.as_ref())),
         ("student", report.students.f32.as_ref().and_then(|s| s.training.as_ref())),

@@ -96,7 +96,14 @@ pub fn train(run: &Run, data: &DataSet, first: &Scored) -> Result<Vec<Scored>> {
         let trained = run.train(&role, &graph, data, Some(by.teacher.as_ref()), &spec)?;
         let training = measure::training(&trained, data, &run.device)?;
         let path = run.folder.file(&format!("{role}.safetensors"));
-        let network = teacher::keep(run, &path, trained.into_kept(), data, Some(by.card()))?;
+        let network = teacher::keep(
+            run,
+            &path,
+            trained.into_kept(),
+            &run.recipe.data,
+            data,
+            Some(by.card()),
+        )?;
         let logits = teacher_logits(&network, data, &data.test)?;
         let scores = score(&logits, Some(&first.logits), data.test.labels.as_deref());
         let training = Some(training.kept_at(scores.accuracy));

@@ -72,7 +72,7 @@ impl<'a> Lessons<'a> {
         };
         let data = data.as_ref().unwrap_or(&self.data);
         let teacher = own_teacher.as_ref().or(self.teacher.as_ref().filter(|_| needs_teacher));
-        let Taught { report: student, chain, .. } = student::distill(own, data, teacher)?;
+        let Taught { report: student, chain, peers, .. } = student::distill(own, data, teacher)?;
 
         let control_of = |run: &Run| -> Control {
             let recipe = run.recipe.clone();
@@ -96,6 +96,7 @@ impl<'a> Lessons<'a> {
             seed: recipe.seed,
             teacher: teacher.map(|teacher| teacher.report.clone()),
             chain,
+            peers,
             student,
             control,
             gain: gain.map(|(student, control)| student - control),

@@ -8,6 +8,7 @@ pub mod golden;
 pub mod lessons;
 pub mod measure;
 pub mod monitor;
+pub mod peers;
 pub mod run;
 pub mod samples;
 pub mod scored;

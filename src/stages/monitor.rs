@@ -45,9 +45,9 @@ impl Monitor for TrainingMonitor {
         self.bar.line(text);
     }
 
-    fn epoch_ended(&mut self, metrics: &EpochMetrics) {
+    fn epoch_ended(&mut self, role: &str, metrics: &EpochMetrics) {
         let EpochMetrics { epoch, loss, images_per_second, .. } = metrics;
-        let mut line = format!("{} epoch {epoch}/{}: loss {loss:.4}", self.role, self.epochs);
+        let mut line = format!("{role} epoch {epoch}/{}: loss {loss:.4}", self.epochs);
         for (name, accuracy) in
             [("train", metrics.train_accuracy), ("validation", metrics.validation_accuracy)]
         {

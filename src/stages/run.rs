@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use hipflask_distill::data::{DataSet, DataSpec, Places};
 use hipflask_distill::device::{self, Device};
 use hipflask_distill::teacher::Teacher;
-use hipflask_distill::trainer::{Files, TrainSpec, Trained, Training, train};
+use hipflask_distill::trainer::{Files, Peer, TrainSpec, Trained, Training, train_with_peers};
 use hipflask_runtime::graph::Graph;
 use hipflask_runtime::kernels::Isa;
 
@@ -33,6 +33,14 @@ pub struct Run {
     pub tensorboard: bool,
     /// Progress on stderr.
     pub progress: Progress,
+}
+
+/// A network that is trained together with another.
+pub struct Companion {
+    /// Its name in messages, files and reports, as `peer-1`.
+    pub role: String,
+    /// With initial weights.
+    pub graph: Graph,
 }
 
 impl Run {
@@ -104,6 +112,20 @@ impl Run {
         teacher: Option<&dyn Teacher>,
         spec: &TrainSpec,
     ) -> Result<Trained> {
+        Ok(self.train_with_peers(role, graph, &[], data, teacher, spec)?.swap_remove(0))
+    }
+
+    /// Trains `graph` as `role` together with `peers`, whose metrics go to the run's folder too; gives
+    /// what became of it, then of each of them.
+    pub fn train_with_peers(
+        &self,
+        role: &str,
+        graph: &Graph,
+        peers: &[Companion],
+        data: &DataSet,
+        teacher: Option<&dyn Teacher>,
+        spec: &TrainSpec,
+    ) -> Result<Vec<Trained>> {
         let (checkpoint, metrics) = (self.folder.checkpoint(role), self.folder.metrics(role));
         let cache = self.recipe.distill.cache.clone();
         let soft_targets = cache.unwrap_or_else(|| self.folder.soft_targets());
@@ -126,7 +148,19 @@ impl Run {
             device: &self.device,
             files,
         };
-        train(&training, &mut TrainingMonitor::new(role, &self.progress))
+        let logs = |peer: &Companion| {
+            let events = Some(self.folder.events(&peer.role)).filter(|_| self.tensorboard);
+            (self.folder.metrics(&peer.role), events)
+        };
+        let logs: Vec<_> = peers.iter().map(logs).collect();
+        let peers = peers.iter().zip(&logs).map(|(peer, (metrics, events))| Peer {
+            role: &peer.role,
+            graph: &peer.graph,
+            metrics: Some(metrics),
+            events: events.as_deref(),
+        });
+        let mut monitor = TrainingMonitor::new(role, &self.progress);
+        train_with_peers(&training, &peers.collect::<Vec<_>>(), &mut monitor)
             .with_context(|| self.recipe.name.clone())
     }
 }

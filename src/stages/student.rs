@@ -10,11 +10,11 @@ use hipflask_runtime::format::{Card, ModelFile};
 use hipflask_runtime::graph::Graph;
 use hipflask_runtime::{Model, file::write_atomically};
 
-use super::chain;
 use super::measure::{self, measure};
 use super::run::Run;
 use super::samples::Samples;
 use super::scored::Scored;
+use super::{chain, peers};
 use crate::report::model::{ModelReport, TeacherReport};
 
 /// The student's network, and where a budget chose its width, what it takes.
@@ -27,7 +27,7 @@ fn network(run: &Run, data: &DataSet) -> Result<(NetworkSpec, Option<Fit>)> {
     Ok((fit.spec.clone(), Some(fit)))
 }
 
-/// Fails where the student or its chain cannot be built or a loss names a node that is not there,
+/// Fails where the student, a peer or its chain cannot be built or a loss names a node that is not there,
 /// before a teacher is trained; says which width a budget chose.
 pub fn check(run: &Run, data: &DataSet) -> Result<()> {
     if let (spec, Some(fit)) = network(run, data)? {
@@ -39,6 +39,7 @@ pub fn check(run: &Run, data: &DataSet) -> Result<()> {
         run.progress.line(&format!("student: {name} ({parameters} parameters{size})"));
     }
     let student = initial(run, data, run.recipe.seed)?;
+    peers::initial(run, data)?;
     chain::check(run, data, &student)
 }
 
@@ -75,21 +76,28 @@ pub struct Taught {
     pub report: ModelReport,
     /// The networks between its teacher and it.
     pub chain: Vec<TeacherReport>,
+    /// The networks that were trained together with it.
+    pub peers: Vec<TeacherReport>,
 }
 
-/// Trains the student from `teacher`, by way of the recipe's chain; writes and measures
-/// `student-f32.safetensors`.
+/// Trains the student from `teacher`, by way of the recipe's chain, and together with its peers; writes
+/// and measures `student-f32.safetensors`.
 pub fn distill(run: &Run, data: &DataSet, teacher: Option<&Scored>) -> Result<Taught> {
     let chain = match teacher {
         Some(teacher) => chain::train(run, data, teacher)?,
         None => Vec::new(),
     };
     let initial = initial(run, data, run.recipe.seed)?;
-    let by = chain.last().or(teacher).map(|t| t.teacher.as_ref());
-    let trained = run.train("student", &initial, data, by, &spec(run))?;
-    let (graph, report) = measured(run, data, "student", trained, teacher)?;
+    let by = chain.last().or(teacher);
+    let companions = peers::initial(run, data)?;
+    let asked = by.map(|by| by.teacher.as_ref());
+    let spec = spec(run);
+    let mut trained = run.train_with_peers("student", &initial, &companions, data, asked, &spec)?;
+    let own = trained.remove(0);
+    let peers = peers::keep(run, data, &companions, trained, by)?;
+    let (graph, report) = measured(run, data, "student", own, teacher)?;
     let chain = chain.into_iter().map(|link| link.report).collect();
-    Ok(Taught { graph, report, chain })
+    Ok(Taught { graph, report, chain, peers })
 }
 
 /// Where the recipe asks for it, trains the same student from the same weights with the same budget

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use hipflask_distill::data::DataSet;
+use hipflask_distill::data::{DataSet, DataSpec};
 use hipflask_distill::device::Device;
 use hipflask_distill::evaluate::Logits;
 use hipflask_distill::interpreter::Nodes;
@@ -185,26 +185,24 @@ fn train(run: &Run, student_data: &DataSet) -> Result<(NetworkTeacher, TrainingR
     let spec = table.training(vec![smoothed]);
     let trained = run.train("teacher", &graph, data, None, &spec)?;
     let training = measure::training(&trained, student_data, &run.device)?;
-    let teacher = keep(run, &run.folder.teacher(), trained.into_kept(), data, None)?;
+    let declared = table.data.as_ref().unwrap_or(&run.recipe.data);
+    let teacher = keep(run, &run.folder.teacher(), trained.into_kept(), declared, data, None)?;
     Ok((teacher, training))
 }
 
-/// The teacher that `graph` became by learning from `data` and the teacher of `card`, written to
-/// `path`.
+/// The network that `graph` became by learning from `data`, which `spec` declares, and the teacher of
+/// `card`, written to `path`.
 pub fn keep(
     run: &Run,
     path: &Path,
     graph: Graph,
+    spec: &DataSpec,
     data: &DataSet,
     card: Option<TeacherCard>,
 ) -> Result<NetworkTeacher> {
-    let spec = match &card {
-        None => run.recipe.teacher.data.as_ref(),
-        Some(_) => None,
-    };
     let card = Card {
         task: "classification".into(),
-        dataset: spec.unwrap_or(&run.recipe.data).name(),
+        dataset: spec.name(),
         labels: data.class_names.clone(),
         teacher: card,
         ..Card::default()

@@ -21,6 +21,8 @@ pub struct Measured<'a> {
     pub teacher: Option<&'a Scored>,
     /// The networks between teacher and student.
     pub chain: Vec<TeacherReport>,
+    /// The networks that were trained together with the student.
+    pub peers: Vec<TeacherReport>,
     /// The student trained on labels only, if there is one.
     pub control: Option<ModelReport>,
     /// The student in each format.
@@ -29,7 +31,7 @@ pub struct Measured<'a> {
 
 /// The report; the gates look at the smallest student, the one for the board.
 pub fn report(measured: Measured<'_>, limits: &Limits) -> Report {
-    let Measured { name, seed, spec, data, teacher, chain, control, students } = measured;
+    let Measured { name, seed, spec, data, teacher, chain, peers, control, students } = measured;
     let teacher = teacher.map(|t| t.report.clone());
     let accuracy = |m: Option<&ModelReport>| m.and_then(|m| m.scores.accuracy);
     let gain = accuracy(students.f32.as_ref()).zip(accuracy(control.as_ref()));
@@ -52,6 +54,7 @@ pub fn report(measured: Measured<'_>, limits: &Limits) -> Report {
         },
         teacher,
         chain,
+        peers,
         control,
         students,
         gain: gain.map(|(student, control)| student - control),

@@ -12,6 +12,7 @@ mod help;
 mod inspect;
 mod methods;
 mod onnx;
+mod peers;
 mod pictures;
 mod predict;
 mod quantize;

@@ -179,6 +179,32 @@ fn a_killed_chain_ends_with_the_same_weights() {
 }
 
 #[test]
+fn killed_peers_end_with_the_same_weights() {
+    let teacher = RECIPE.find("[teacher]").unwrap()..RECIPE.find("[student]").unwrap();
+    let mut recipe = RECIPE.to_string();
+    recipe.replace_range(teacher, "");
+    let peers = "[distill]\nema = 0.9\npeers = [{ network = \"mlp\", hidden = [32] }]";
+    let recipe = recipe.replace("[distill]", peers);
+    let workdir = with_recipe(&recipe);
+    let out = workdir.path("out");
+    let mut kills = 0;
+    for (i, epochs) in [1, 4, 9].into_iter().enumerate() {
+        let metrics = out.join("metrics-peer-1.jsonl");
+        let args: &[&str] = if i == 0 { &["distill"] } else { &["distill", "--resume"] };
+        kills += usize::from(killed(&workdir, args, || lines(&metrics) >= epochs));
+        all_whole(&out);
+    }
+    assert!(kills >= 2, "only {kills} kills came in time");
+    workdir.ok(&["distill", "killed.toml", "--out", "out", "-q", "--resume"]);
+    let whole = uninterrupted(&recipe, "distill");
+    assert!(whole.contains_key("peer-1.safetensors"));
+    assert_same(&models(&workdir), &whole);
+    for role in ["student", "peer-1", "control"] {
+        assert_eq!(lines(&out.join(format!("metrics-{role}.jsonl"))), 12, "{role}");
+    }
+}
+
+#[test]
 fn killed_at_any_moment_ship_ends_with_the_same_files() {
     let workdir = workdir();
     let out = workdir.path("out");

@@ -14,6 +14,7 @@ mod hint;
 mod kd;
 mod l1;
 mod mse;
+mod mutual;
 mod rkd;
 mod rows;
 mod similarity;
@@ -38,6 +39,7 @@ pub use hint::Hint;
 pub use kd::Kd;
 pub use l1::L1;
 pub use mse::Mse;
+pub use mutual::Mutual;
 pub use rkd::Rkd;
 pub use similarity::Similarity;
 pub use spec::LossSpec;
@@ -51,6 +53,8 @@ pub struct LossInput<'a> {
     pub student_logits: &'a Tensor,
     /// The teacher's logits `[n, c]`; no gradient flows to them.
     pub teacher_logits: Option<&'a Tensor>,
+    /// The logits `[n, c]` of each network that is trained together with it; no gradient flows to them.
+    pub peer_logits: &'a [Tensor],
     /// Class indices `[n]`, `u32`.
     pub labels: Option<&'a Tensor>,
     /// What else is in the samples, where they are mixtures.
@@ -108,6 +112,11 @@ pub trait DistillationLoss: Send + Sync {
         true
     }
 
+    /// Whether [`LossInput::peer_logits`] must have some.
+    fn needs_peers(&self) -> bool {
+        false
+    }
+
     /// Whether [`field@LossInput::labels`] must be there.
     fn needs_labels(&self) -> bool {
         false
@@ -143,6 +152,7 @@ impl<'a> LossInput<'a> {
         Self {
             student_logits,
             teacher_logits: None,
+            peer_logits: &[],
             labels: None,
             others: None,
             moment: Moment::default(),
@@ -158,15 +168,20 @@ impl<'a> LossInput<'a> {
             let message = "needs the teacher's logits, but the run has no teacher";
             return Err(Error::new(ErrorKind::Config, loss, message));
         };
-        if teacher.dims() != self.student_logits.dims() {
+        self.other("teacher", teacher, loss)
+    }
+
+    /// The logits of another network, the `role`, without gradient, checked against the student's.
+    fn other(&self, role: &str, logits: &Tensor, loss: &str) -> Result<Tensor> {
+        if logits.dims() != self.student_logits.dims() {
             let message = format!(
-                "the teacher gives {:?} and the student {:?}: they must have the same classes",
-                teacher.dims(),
+                "the {role} gives {:?} and the student {:?}: they must have the same classes",
+                logits.dims(),
                 self.student_logits.dims()
             );
             return Err(Error::new(ErrorKind::Shape, loss, message));
         }
-        Ok(teacher.detach())
+        Ok(logits.detach())
     }
 
     /// The mean over the batch of `each`, which gives a number `[n]` a sample for labels; of a

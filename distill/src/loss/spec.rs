@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AttentionTransfer, Crd, CrdNumbers, CrossEntropy, Dist, DistillationLoss, Dkd, Hint, Kd, L1,
-    Mse, NodePair, Rkd, Similarity, Temperature, TemperatureSchedule,
+    Mse, Mutual, NodePair, Rkd, Similarity, Temperature, TemperatureSchedule,
 };
 use crate::{Error, ErrorKind, Result};
 
@@ -153,6 +153,15 @@ pub enum LossSpec {
         #[serde(default = "defaults::four_fifths")]
         weight: f64,
     },
+    /// [`Mutual`].
+    Mutual {
+        /// Softness of all probability vectors, 1 in the paper.
+        #[serde(default = "defaults::one_degree")]
+        temperature: TemperatureSchedule,
+        /// Factor in the sum.
+        #[serde(default = "defaults::one")]
+        weight: f64,
+    },
     /// [`CrossEntropy`].
     CrossEntropy {
         /// Factor in the sum.
@@ -179,6 +188,7 @@ impl LossSpec {
             | Self::Rkd { weight, .. }
             | Self::Similarity { weight, .. }
             | Self::Crd { weight, .. }
+            | Self::Mutual { weight, .. }
             | Self::CrossEntropy { weight, .. } => weight,
         }
     }
@@ -239,6 +249,7 @@ impl LossSpec {
                 let numbers = CrdNumbers { dimensions, negatives, temperature, momentum };
                 Box::new(Crd::new(nodes(student, teacher), numbers))
             }
+            Self::Mutual { temperature, .. } => Box::new(Mutual { temperature }),
             Self::CrossEntropy { label_smoothing, .. } => {
                 if !(0.0..1.0).contains(&label_smoothing) {
                     let message = format!("{label_smoothing} must be at least 0 and below 1");
@@ -316,7 +327,7 @@ mod defaults {
     }
 
     pub(super) fn one_degree() -> TemperatureSchedule {
-        Temperature::new(1.0).unwrap_or_default().into()
+        Temperature::one().into()
     }
     pub(super) fn two_degrees() -> TemperatureSchedule {
         Temperature::new(2.0).unwrap_or_default().into()

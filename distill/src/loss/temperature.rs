@@ -25,6 +25,11 @@ impl Temperature {
         Err(Error::new(ErrorKind::Config, "temperature", message))
     }
 
+    /// 1: probabilities as they are.
+    pub const fn one() -> Self {
+        Self(1.0)
+    }
+
     /// The number.
     pub fn get(self) -> f64 {
         self.0

@@ -40,6 +40,11 @@ impl WeightedSum {
         self.terms.iter().any(|(_, loss)| loss.needs_teacher())
     }
 
+    /// Whether any term learns from peers.
+    pub fn needs_peers(&self) -> bool {
+        self.terms.iter().any(|(_, loss)| loss.needs_peers())
+    }
+
     /// Whether any term needs labels.
     pub fn needs_labels(&self) -> bool {
         self.terms.iter().any(|(_, loss)| loss.needs_labels())

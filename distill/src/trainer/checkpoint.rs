@@ -17,13 +17,15 @@ use crate::optim::LossScale;
 use crate::{Error, ErrorKind, Result};
 
 const KEY: &str = "hipflask-checkpoint";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// What a run's result depends on: a checkpoint fits only a run that has all of it in common.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct RunId {
     /// Fingerprint of the network with its initial weights.
     pub(super) network: String,
+    /// Those of the networks that are trained together with it.
+    pub(super) peers: Vec<String>,
     /// Fingerprint of the samples and of what happens to them.
     pub(super) data: String,
     /// Fingerprint of the teacher, if there is one.
@@ -42,8 +44,6 @@ pub(super) struct Progress {
     pub(super) epochs: usize,
     /// Finished batches of the epoch that is under way.
     pub(super) steps: usize,
-    /// Sums over that epoch so far.
-    pub(super) sums: Sums,
     /// Batches of all epochs.
     pub(super) batches: u64,
     /// Samples of all finished epochs, and the seconds of learning from them.
@@ -51,20 +51,33 @@ pub(super) struct Progress {
     pub(super) learning_seconds: f64,
     /// Seconds since the run began, over all its tries.
     pub(super) seconds: f64,
+    /// Why the run is at its end, if it is.
+    pub(super) stopped: Option<StopReason>,
+}
+
+/// What one network of a run brought so far.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Record {
+    /// Sums over the epoch that is under way.
+    pub(super) sums: Sums,
     /// Where products are in f16.
-    #[serde(default)]
     pub(super) scale: Option<LossScale>,
     /// Validation accuracies so far.
     pub(super) selection: Selection,
     /// The last finished epoch's.
     pub(super) last: EpochScore,
-    /// Why the run is at its end, if it is.
-    pub(super) stopped: Option<StopReason>,
 }
 
 /// A state of a run.
 pub(super) struct Checkpoint {
     pub(super) progress: Progress,
+    /// Of the network that is trained, then of its peers.
+    pub(super) networks: Vec<NetworkState>,
+}
+
+/// A state of one network of a run.
+pub(super) struct NetworkState {
+    pub(super) record: Record,
     /// Steps that the optimizer has taken.
     pub(super) optimizer_steps: u64,
     /// Updates of the moving average.
@@ -89,8 +102,63 @@ struct Header {
     version: u32,
     run: RunId,
     progress: Progress,
+    networks: Vec<NetworkHeader>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NetworkHeader {
+    record: Record,
     optimizer_steps: u64,
     average_updates: u64,
+}
+
+impl NetworkState {
+    fn header(&self) -> NetworkHeader {
+        NetworkHeader {
+            record: self.record.clone(),
+            optimizer_steps: self.optimizer_steps,
+            average_updates: self.average_updates,
+        }
+    }
+
+    /// Its tensors by the names of its parts.
+    fn parts(&self) -> [(&'static str, &Tensors); 5] {
+        [
+            ("network", &self.network),
+            ("optimizer", &self.optimizer),
+            ("objective", &self.objective),
+            ("average", &self.average),
+            ("best", &self.best),
+        ]
+    }
+
+    fn part(&mut self, name: &str) -> Option<&mut Tensors> {
+        Some(match name {
+            "network" => &mut self.network,
+            "optimizer" => &mut self.optimizer,
+            "objective" => &mut self.objective,
+            "average" => &mut self.average,
+            "best" => &mut self.best,
+            _ => return None,
+        })
+    }
+}
+
+impl From<NetworkHeader> for NetworkState {
+    fn from(header: NetworkHeader) -> Self {
+        let NetworkHeader { record, optimizer_steps, average_updates } = header;
+        Self {
+            record,
+            optimizer_steps,
+            average_updates,
+            network: Tensors::new(),
+            optimizer: Tensors::new(),
+            objective: Tensors::new(),
+            average: Tensors::new(),
+            best: Tensors::new(),
+        }
+    }
 }
 
 impl Checkpoint {
@@ -100,17 +168,12 @@ impl Checkpoint {
             version: VERSION,
             run: run.clone(),
             progress: self.progress.clone(),
-            optimizer_steps: self.optimizer_steps,
-            average_updates: self.average_updates,
+            networks: self.networks.iter().map(NetworkState::header).collect(),
         };
-        let parts = [
-            ("network", &self.network),
-            ("optimizer", &self.optimizer),
-            ("objective", &self.objective),
-            ("average", &self.average),
-            ("best", &self.best),
-        ];
-        let tensors = parts.into_iter().flat_map(|(part, tensors)| {
+        let parts = self.networks.iter().enumerate().flat_map(|(i, network)| {
+            network.parts().map(|(part, tensors)| (format!("{i}.{part}"), tensors))
+        });
+        let tensors = parts.flat_map(|(part, tensors)| {
             tensors.iter().map(move |(name, tensor)| (format!("{part}.{name}"), tensor))
         });
         let views = tensors.map(|(name, tensor)| Ok((name, F32View::new(tensor)?)));
@@ -154,26 +217,18 @@ impl Checkpoint {
             return Err(broken(path, message));
         }
         let tensors = SafeTensors::deserialize(&bytes).map_err(|e| damaged(e.to_string()))?;
-        let Header { progress, optimizer_steps, average_updates, .. } = header;
-        let mut checkpoint = Self {
-            progress,
-            optimizer_steps,
-            average_updates,
-            network: Tensors::new(),
-            optimizer: Tensors::new(),
-            objective: Tensors::new(),
-            average: Tensors::new(),
-            best: Tensors::new(),
-        };
+        let Header { progress, networks, .. } = header;
+        if networks.len() != 1 + run.peers.len() {
+            return Err(damaged(format!("it has {} networks", networks.len())));
+        }
+        let mut networks: Vec<NetworkState> = networks.into_iter().map(Into::into).collect();
         for (name, view) in tensors.iter() {
-            let (part, own) = name.split_once('.').unwrap_or_default();
-            let part = match part {
-                "network" => &mut checkpoint.network,
-                "optimizer" => &mut checkpoint.optimizer,
-                "objective" => &mut checkpoint.objective,
-                "average" => &mut checkpoint.average,
-                "best" => &mut checkpoint.best,
-                _ => return Err(damaged(format!("unknown tensor {name:?}"))),
+            let mut words = name.splitn(3, '.');
+            let mut word = || words.next().unwrap_or_default();
+            let (index, part, own) = (word(), word(), word());
+            let network = index.parse().ok().and_then(|i: usize| networks.get_mut(i));
+            let Some(part) = network.and_then(|network| network.part(part)) else {
+                return Err(damaged(format!("unknown tensor {name:?}")));
             };
             if view.dtype() != Dtype::F32 {
                 return Err(damaged(format!("tensor {name:?} is {:?}", view.dtype())));
@@ -182,13 +237,14 @@ impl Checkpoint {
             let values = numbers.collect::<Vec<f32>>();
             part.insert(own.into(), Tensor::from_vec(values, view.shape(), &Device::Cpu)?);
         }
-        Ok(Some(checkpoint))
+        Ok(Some(Self { progress, networks }))
     }
 }
 
 fn differences(a: &RunId, b: &RunId) -> Vec<&'static str> {
     let parts = [
         ("the network", a.network == b.network),
+        ("the peers", a.peers == b.peers),
         ("the data", a.data == b.data),
         ("the teacher", a.teacher == b.teacher),
         ("the training options", a.options == b.options),

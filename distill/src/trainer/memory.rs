@@ -1,12 +1,12 @@
 //! Out of memory on the device: which batch would have fitted.
 
-use super::step::Stepper;
+use super::run::Run;
 use crate::data::Batch;
 use crate::{Error, ErrorKind};
 
-impl Stepper<'_> {
+impl Run<'_> {
     /// The `error` of a step on `batch`, batch `step` of epoch `epoch`, both from 0. Where the device
-    /// ran out of memory it tries halves of the batch and says which fits. The network is of no use
+    /// ran out of memory it tries halves of the batch and says which fits. The networks are of no use
     /// after that.
     pub(super) fn explained(
         &mut self,

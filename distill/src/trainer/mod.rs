@@ -1,12 +1,14 @@
 //! Training: batches, the teacher's soft targets, the objective, steps, checkpoints.
 //!
-//! One loop for teacher, student and control. On the CPU the result is a pure function of network,
+//! One loop for teacher, student, its peers and control. On the CPU the result is a pure function of network,
 //! data, teacher, options and seed, whether or not the run was interrupted.
 
 mod checkpoint;
 mod clock;
 mod epoch;
 mod events;
+mod learner;
+mod lesson;
 mod memory;
 mod metrics;
 mod monitor;
@@ -57,6 +59,20 @@ pub struct Training<'a> {
     pub files: Files<'a>,
 }
 
+/// A network that is trained together with another (Zhang et al. 2018, "Deep Mutual Learning"): on the
+/// same batches, under the same options.
+#[derive(Clone, Copy)]
+pub struct Peer<'a> {
+    /// What it is, as `peer-1`, for messages.
+    pub role: &'a str,
+    /// The network with its initial weights, in PyTorch's layout.
+    pub graph: &'a Graph,
+    /// One JSON line an epoch.
+    pub metrics: Option<&'a Path>,
+    /// Folder for TensorBoard's event files.
+    pub events: Option<&'a Path>,
+}
+
 /// Files of a training.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Files<'a> {
@@ -81,12 +97,33 @@ pub struct Files<'a> {
 /// last checkpoint on disk is then from before. Fails with [`ErrorKind::Memory`] when the device has
 /// too little memory for a batch; the message says which would fit.
 pub fn train(training: &Training<'_>, monitor: &mut dyn Monitor) -> Result<Trained> {
-    check(training)?;
-    let network = Network::new(training.graph, training.device)?;
-    let network = network.in_precision(training.spec.precision);
-    let averaged = training.spec.ema.map(|_| Network::new(training.graph, training.device));
-    let averaged = averaged.transpose()?;
-    let mut run = Run::start(training, &network, averaged.as_ref())?;
+    Ok(train_with_peers(training, &[], monitor)?.swap_remove(0))
+}
+
+/// Trains `training.graph` together with `peers`; gives what became of it, then of each of them.
+///
+/// In every step all networks see the same batch, and each learns, by the term `mutual` of the
+/// objective, from what the others said of it before any of them learnt. They share one checkpoint;
+/// `training.graph`'s validation accuracy decides on stopping early. Fails as [`train`] does.
+pub fn train_with_peers(
+    training: &Training<'_>,
+    peers: &[Peer<'_>],
+    monitor: &mut dyn Monitor,
+) -> Result<Vec<Trained>> {
+    let peers = peers.iter().map(|peer| {
+        let files = Files { metrics: peer.metrics, events: peer.events, ..training.files };
+        Training { role: peer.role, graph: peer.graph, files, ..*training }
+    });
+    let peers: Vec<Training<'_>> = peers.collect();
+    let all = || std::iter::once(training).chain(&peers);
+    all().try_for_each(check)?;
+    let network = |training: &Training<'_>| {
+        let network = Network::new(training.graph, training.device)?;
+        let averaged = training.spec.ema.map(|_| Network::new(training.graph, training.device));
+        Ok((network.in_precision(training.spec.precision), averaged.transpose()?))
+    };
+    let networks = all().map(network).collect::<Result<Vec<_>>>()?;
+    let mut run = Run::start(training, &peers, &networks)?;
     while !run.is_over() {
         run.epoch(monitor)?;
     }

@@ -11,7 +11,7 @@ pub trait Monitor {
         let _ = (epoch, epochs, steps, done);
     }
 
-    /// One batch was learnt from; `loss` is its own.
+    /// One batch was learnt from; `loss` is its own, of the network that is trained, not its peers'.
     fn step(&mut self, loss: f64) {
         let _ = loss;
     }
@@ -27,9 +27,9 @@ pub trait Monitor {
         let _ = text;
     }
 
-    /// An epoch ended.
-    fn epoch_ended(&mut self, metrics: &EpochMetrics) {
-        let _ = metrics;
+    /// An epoch ended; `metrics` are those of the network `role`, as `student` or its `peer-1`.
+    fn epoch_ended(&mut self, role: &str, metrics: &EpochMetrics) {
+        let _ = (role, metrics);
     }
 }
 

@@ -1,21 +1,23 @@
-//! One run of a training: its epochs, what is kept of them, and its state on disk.
+//! One run of a training: its epochs, when it ends, and its state on disk.
 
 use std::time::Instant;
 
+use candle_core::Tensor;
 use hipflask_runtime::format::{Card, ModelFile};
+use hipflask_runtime::graph::Graph;
 
-use super::checkpoint::{Checkpoint, Progress, RunId, Tensors};
-use super::events::EventLog;
-use super::metrics::MetricsLog;
-use super::step::Stepper;
-use super::summary::Hits;
-use super::{CHECKPOINT_EVERY, EpochScore, Files, Monitor, StopReason, Summary, Trained, Training};
+use super::checkpoint::{Checkpoint, Progress, RunId};
+use super::clock::Clock;
+use super::epoch::StepResult;
+use super::learner::Learner;
+use super::lesson::Lessons;
+use super::step::{Turn, steps_per_epoch};
+use super::{CHECKPOINT_EVERY, Monitor, StopReason, Trained, Training};
 use crate::Result;
 use crate::data::{Batch, prefetched};
-use crate::evaluate::{hits, network_logits};
 use crate::fingerprint::Fingerprint;
-use crate::interpreter::Network;
-use crate::optim::Average;
+use crate::interpreter::{Forward, Network};
+use crate::soft_targets::View;
 use crate::teacher::Teacher;
 
 /// Batches that are made while one is learnt.
@@ -23,68 +25,64 @@ const BATCHES_AHEAD: usize = 3;
 
 /// A training under way.
 pub(super) struct Run<'a> {
-    training: &'a Training<'a>,
-    network: &'a Network,
-    /// The moving average of `network`, where there is one.
-    averaged: Option<&'a Network>,
-    stepper: Stepper<'a>,
+    pub(super) training: &'a Training<'a>,
+    /// The network that is trained, then its peers.
+    learners: Vec<Learner<'a>>,
+    lessons: Lessons<'a>,
     progress: Progress,
-    /// The best epoch's tensors; none without a validation accuracy.
-    best: Tensors,
+    clock: Clock,
+    /// Batches of an epoch.
+    steps_per_epoch: usize,
     id: RunId,
-    log: Option<MetricsLog>,
-    events: Option<EventLog>,
 }
 
 impl<'a> Run<'a> {
-    /// A new run, or the one that the checkpoint has.
+    /// A new run of `training` and those of its peers, or the one that the checkpoint has. Each comes
+    /// with its network, and for `ema` the one that follows it.
     pub(super) fn start(
         training: &'a Training<'a>,
-        network: &'a Network,
-        averaged: Option<&'a Network>,
+        peers: &'a [Training<'a>],
+        networks: &'a [(Network, Option<Network>)],
     ) -> Result<Self> {
-        let mut stepper = Stepper::new(training, network, averaged)?;
-        let id = run_id(training);
-        let Files { checkpoint, metrics, events, resume, .. } = training.files;
-        let (mut progress, mut best) = (Progress::default(), Tensors::new());
-        if let Some(path) = checkpoint.filter(|_| resume)
+        let mut learners = std::iter::once(training)
+            .chain(peers)
+            .zip(networks)
+            .map(|(training, (network, averaged))| {
+                Learner::new(training, network, averaged.as_ref(), peers.len())
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let asked = learners.first().map_or(&[][..], |learner| learner.stepper.asked());
+        let lessons = Lessons::new(training, asked.to_vec())?;
+        let id = run_id(training, peers);
+        let mut clock = Clock::start(training.spec.minutes);
+        let mut progress = Progress::default();
+        if let Some(path) = training.files.checkpoint.filter(|_| training.files.resume)
             && let Some(saved) = Checkpoint::load(path, &id)?
         {
-            network.load_state(&saved.network)?;
-            stepper.objective.load_state(&saved.objective)?;
-            stepper.update.optimizer.load_state(saved.optimizer_steps, &saved.optimizer)?;
-            if let (Some(averaged), Some(average)) = (averaged, &mut stepper.update.average) {
-                averaged.load_state(&saved.average)?;
-                average.set_updates(saved.average_updates);
+            for (learner, state) in learners.iter_mut().zip(saved.networks) {
+                learner.load(state)?;
             }
-            stepper.update.scale = saved.progress.scale;
-            stepper.has_checkpoint = true;
-            stepper.clock.resume(saved.progress.seconds);
-            (progress, best) = (saved.progress, saved.best);
+            clock.resume(saved.progress.seconds);
+            progress = saved.progress;
         }
-        let log = metrics.map(|path| MetricsLog::open(path, progress.epochs)).transpose()?;
-        let steps = stepper.update.optimizer.steps();
-        let begun = stepper.has_checkpoint.then_some(steps);
-        let events = events.map(|folder| EventLog::open(folder, begun)).transpose()?;
-        Ok(Self { training, network, averaged, stepper, progress, best, id, log, events })
+        learners.iter_mut().try_for_each(|learner| learner.open_logs(progress.epochs))?;
+        let steps_per_epoch = steps_per_epoch(training);
+        Ok(Self { training, learners, lessons, progress, clock, steps_per_epoch, id })
     }
 
     pub(super) fn is_over(&self) -> bool {
         self.progress.stopped.is_some()
     }
 
-    /// The network that is validated and kept.
-    fn outcome(&self) -> &'a Network {
-        self.averaged.unwrap_or(self.network)
-    }
-
     /// Trains to the end of the present epoch, or until time is over.
     pub(super) fn epoch(&mut self, monitor: &mut dyn Monitor) -> Result<()> {
         let Training { data, spec, seed, .. } = *self.training;
         let epoch = self.progress.epochs;
-        let per_epoch = self.stepper.steps_per_epoch;
+        let per_epoch = self.steps_per_epoch;
         monitor.epoch_started(epoch + 1, spec.epochs, per_epoch, self.progress.steps);
-        let view = self.stepper.begin_epoch(epoch, monitor)?;
+        let random = !data.augment.is_empty() || spec.mix.is_some();
+        let view = View::of(epoch, seed, spec.views.as_ref(), random);
+        self.lessons.prepare(view, monitor)?;
         let batches = data
             .training_batches(seed, epoch as u64, spec.batch_size)?
             .augmented(&data.augment, view.seed, view.number)
@@ -92,7 +90,7 @@ impl<'a> Run<'a> {
             .starting_at(self.progress.steps)
             .take(per_epoch - self.progress.steps);
         prefetched(batches, BATCHES_AHEAD, |batches| self.learn(batches, epoch, monitor))?;
-        self.stepper.check_weights(epoch, self.progress.steps)?;
+        self.check_weights(epoch)?;
         self.end_epoch(epoch + 1, monitor)
     }
 
@@ -103,158 +101,142 @@ impl<'a> Run<'a> {
         epoch: usize,
         monitor: &mut dyn Monitor,
     ) -> Result<()> {
-        let per_epoch = self.stepper.steps_per_epoch;
         let every = self.training.files.every.unwrap_or(CHECKPOINT_EVERY);
         let (mut saved, mut clock) = (Instant::now(), Instant::now());
         for batch in batches {
-            let steps = self.progress.steps;
-            let result = self.stepper.step(&batch, epoch, steps);
-            let result =
-                result.map_err(|error| self.stepper.explained(error, &batch, epoch, steps))?;
-            self.progress.sums.add(&result);
+            let step = self.progress.steps;
+            let results = self.step(&batch, epoch, step);
+            let results = results.map_err(|error| self.explained(error, &batch, epoch, step))?;
             self.progress.steps += 1;
             self.progress.batches += 1;
-            monitor.step(result.loss);
-            if let (Some(events), Some(update)) = (&mut self.events, &result.update) {
-                let lr = self.training.spec.optimizer.lr() * update.lr_factor;
-                events.step(self.stepper.update.optimizer.steps(), result.loss, lr)?;
+            for (learner, result) in self.learners.iter_mut().zip(&results) {
+                learner.took(result)?;
             }
-            if !self.stepper.update.is_between_steps() || self.progress.steps == per_epoch {
+            results.first().into_iter().for_each(|own| monitor.step(own.loss));
+            if !self.is_between_steps() || self.progress.steps == self.steps_per_epoch {
                 continue;
             }
-            if self.stepper.clock.fraction() >= 1.0 {
+            if self.clock.fraction() >= 1.0 {
                 break;
             }
             if saved.elapsed() >= every {
-                self.progress.sums.seconds += clock.elapsed().as_secs_f64();
-                self.stepper.check_weights(epoch, self.progress.steps)?;
+                self.add_seconds(&clock);
+                self.check_weights(epoch)?;
                 self.save()?;
                 (saved, clock) = (Instant::now(), Instant::now());
             }
         }
-        self.progress.sums.seconds += clock.elapsed().as_secs_f64();
+        self.add_seconds(&clock);
         Ok(())
+    }
+
+    /// Lets every network learn from batch `step` of epoch `epoch`, both from 0.
+    pub(super) fn step(
+        &mut self,
+        batch: &Batch,
+        epoch: usize,
+        step: usize,
+    ) -> Result<Vec<StepResult>> {
+        let turn = Turn { epoch, step, elapsed: self.clock.fraction() };
+        let lesson = self.lessons.of(batch)?;
+        let said = self.learners.iter().map(|learner| learner.stepper.forward(&lesson));
+        let said = said.collect::<Result<Vec<Forward>>>()?;
+        // All learn from what the others said before any of them learnt: their order changes nothing.
+        let logits: Vec<Tensor> = said.iter().map(|said| said.output.detach()).collect();
+        let learners = self.learners.iter_mut().zip(said).enumerate();
+        learners
+            .map(|(own, (learner, said))| {
+                let others = logits.iter().enumerate().filter(|(i, _)| *i != own);
+                let others: Vec<Tensor> = others.map(|(_, logits)| logits.clone()).collect();
+                learner.stepper.learn(&lesson, &said, &others, turn)
+            })
+            .collect()
+    }
+
+    /// Whether no gradients wait for their step: all networks take theirs after the same batches.
+    fn is_between_steps(&self) -> bool {
+        self.learners.iter().all(|learner| learner.stepper.update.is_between_steps())
+    }
+
+    fn add_seconds(&mut self, since: &Instant) {
+        let seconds = since.elapsed().as_secs_f64();
+        self.learners.iter_mut().for_each(|learner| learner.record.sums.seconds += seconds);
+    }
+
+    fn check_weights(&self, epoch: usize) -> Result<()> {
+        let steps = self.progress.steps;
+        self.learners.iter().try_for_each(|learner| learner.stepper.check_weights(epoch, steps))
     }
 
     /// Validates, decides whether to go on, and writes down what epoch `number`, from 1, brought.
     fn end_epoch(&mut self, number: usize, monitor: &mut dyn Monitor) -> Result<()> {
         let spec = self.training.spec;
-        let scored = self.validate(number)?;
-        let score =
-            scored.map_or(EpochScore { epoch: number, ..EpochScore::default() }, Hits::score);
-        if let Some(hits) = scored
-            && self.progress.selection.add(hits, spec.early_stopping)
-        {
-            self.best = self.outcome().state()?.into_iter().collect();
-        }
-        let steps = self.stepper.update.optimizer.steps();
-        let lr = spec.optimizer.lr();
-        let metrics = self.progress.sums.metrics(number, steps, lr, score.validation_accuracy);
-        if let Some(log) = &self.log {
-            log.append(&metrics)?;
-        }
-        if let Some(events) = &mut self.events {
-            events.epoch(&metrics)?;
-        }
         let progress = &mut self.progress;
-        progress.samples += progress.sums.samples;
-        progress.learning_seconds += progress.sums.seconds;
-        (progress.epochs, progress.steps, progress.last) = (number, 0, score);
-        progress.sums = super::epoch::Sums::default();
-        progress.stopped = if self.stepper.clock.fraction() >= 1.0 {
+        if let Some(learner) = self.learners.first() {
+            progress.samples += learner.record.sums.samples;
+            progress.learning_seconds += learner.record.sums.seconds;
+        }
+        let metrics = self.learners.iter_mut().map(|learner| learner.end_epoch(number));
+        let metrics = metrics.collect::<Result<Vec<_>>>()?;
+        (progress.epochs, progress.steps) = (number, 0);
+        // Peers go on as long as the network that they are trained for.
+        let selection = self.learners.first().map(|learner| &learner.record.selection);
+        progress.stopped = if self.clock.fraction() >= 1.0 {
             Some(StopReason::Minutes)
         } else if number >= spec.epochs {
             Some(StopReason::Epochs)
-        } else if progress.selection.is_over(number, spec.early_stopping) {
+        } else if selection.is_some_and(|s| s.is_over(number, spec.early_stopping)) {
             Some(StopReason::EarlyStopping)
         } else {
             None
         };
         self.save()?;
-        monitor.epoch_ended(&metrics);
+        for (learner, metrics) in self.learners.iter().zip(&metrics) {
+            monitor.epoch_ended(learner.training.role, metrics);
+        }
         Ok(())
-    }
-
-    /// How many held-out samples are recognised; `None` where none have labels.
-    fn validate(&self, epoch: usize) -> Result<Option<Hits>> {
-        let data = self.training.data;
-        let Some((split, labels)) =
-            data.validation.as_ref().and_then(|v| Some((v, v.labels.as_ref()?)))
-        else {
-            return Ok(None);
-        };
-        let logits = network_logits(self.outcome(), data, split)?;
-        Ok(Some(Hits { epoch, right: hits(&logits, labels), of: labels.len() }))
     }
 
     fn save(&mut self) -> Result<()> {
-        self.progress.seconds = self.stepper.clock.seconds();
-        self.progress.scale = self.stepper.update.scale;
+        self.progress.seconds = self.clock.seconds();
         let Some(path) = self.training.files.checkpoint else { return Ok(()) };
-        let update = &self.stepper.update;
-        let averaged = self.averaged.map(Network::state).transpose()?;
-        let state = Checkpoint {
-            progress: self.progress.clone(),
-            optimizer_steps: update.optimizer.steps(),
-            average_updates: update.average.as_ref().map_or(0, Average::updates),
-            network: self.network.state()?.into_iter().collect(),
-            optimizer: update.optimizer.state()?.into_iter().collect(),
-            objective: self.stepper.objective.state()?,
-            average: averaged.unwrap_or_default().into_iter().collect(),
-            best: self.best.clone(),
-        };
-        if let Some(events) = &mut self.events {
-            events.flush()?;
+        let networks = self.learners.iter_mut().map(Learner::state).collect::<Result<_>>()?;
+        Checkpoint { progress: self.progress.clone(), networks }.save(path, &self.id)?;
+        for learner in &mut self.learners {
+            learner.stepper.has_checkpoint = true;
         }
-        state.save(path, &self.id)?;
-        self.stepper.has_checkpoint = true;
         Ok(())
     }
 
-    /// The networks of the last and the best epoch, and how it went.
-    pub(super) fn finish(self) -> Result<Trained> {
-        let Progress {
-            batches, samples, learning_seconds, seconds, selection, last, stopped, ..
-        } = &self.progress;
-        let best = selection.best.map(Hits::score);
-        let summary = Summary {
-            epochs: *batches as f64 / self.stepper.steps_per_epoch.max(1) as f64,
-            stopped: stopped.unwrap_or(StopReason::Epochs),
-            kept: self.training.spec.keep,
-            last: *last,
-            best,
-            seconds: *seconds,
-            images_per_second: *samples as f64 / learning_seconds.max(1e-9),
-        };
-        let network = self.outcome();
-        let last_graph = network.to_graph()?;
-        let best = match best.filter(|best| best.epoch != last.epoch) {
-            Some(_) => {
-                network.load_state(&self.best)?;
-                Some(network.to_graph()?)
-            }
-            None => None,
-        };
-        Ok(Trained { last: last_graph, best, summary })
+    /// What became of the network and of its peers.
+    pub(super) fn finish(self) -> Result<Vec<Trained>> {
+        let finish = |learner: &Learner<'_>| learner.finish(&self.progress, self.steps_per_epoch);
+        self.learners.iter().map(finish).collect()
     }
 }
 
-fn run_id(training: &Training<'_>) -> RunId {
+fn run_id(training: &Training<'_>, peers: &[Training<'_>]) -> RunId {
     let Training { graph, data, teacher, spec, seed, device, .. } = training;
-    let mut network = Fingerprint::new();
-    let file = ModelFile { graph: (*graph).clone(), preprocess: None, card: Card::default() };
-    network.bytes(&file.to_bytes());
     let json = |value: serde_json::Result<String>| value.unwrap_or_default();
     let mut samples = Fingerprint::new();
     samples.bytes(data.fingerprint.as_bytes());
     samples.bytes(json(serde_json::to_string(&data.augment)).as_bytes());
     samples.bytes(json(serde_json::to_string(&data.preprocess)).as_bytes());
     RunId {
-        network: network.finish(),
+        network: fingerprint(graph),
+        peers: peers.iter().map(|peer| fingerprint(peer.graph)).collect(),
         data: samples.finish(),
         teacher: teacher.map(Teacher::fingerprint),
         options: json(serde_json::to_string(spec)),
         seed: *seed,
         device: format!("{:?}", device.location()),
     }
+}
+
+/// Of a network with its weights.
+fn fingerprint(graph: &Graph) -> String {
+    let mut network = Fingerprint::new();
+    let file = ModelFile { graph: graph.clone(), preprocess: None, card: Card::default() };
+    network.bytes(&file.to_bytes());
+    network.finish()
 }

@@ -1,17 +1,15 @@
-//! One batch: soft targets, objective, gradients, and the update that they complete.
+//! One network and one batch: what it says, objective, gradients, and the update that they complete.
 
 use candle_core::Tensor;
 
-use super::clock::Clock;
 use super::epoch::StepResult;
+use super::lesson::Lesson;
 use super::update::Update;
-use super::{Monitor, TrainSpec, Training};
-use crate::data::Batch;
+use super::{TrainSpec, Training};
 use crate::evaluate::best;
 use crate::interpreter::{Forward, Mode, Network};
-use crate::loss::{LossInput, LossSpec, Moment, OtherLabels, Surroundings, Wanted, WeightedSum};
+use crate::loss::{LossInput, LossSpec, Moment, Surroundings, Wanted, WeightedSum};
 use crate::optim::Position;
-use crate::soft_targets::{SoftTargets, View};
 use crate::teacher::{self, Teacher};
 use crate::{Error, ErrorKind, Result};
 
@@ -22,49 +20,52 @@ struct Features {
     teacher: Vec<String>,
 }
 
-/// What learns from the batches of one training.
+/// One network that learns from the batches of a training.
 pub(super) struct Stepper<'a> {
-    pub(super) training: &'a Training<'a>,
+    training: &'a Training<'a>,
     network: &'a Network,
     pub(super) objective: WeightedSum,
-    targets: Option<SoftTargets<'a>>,
     /// The nodes whose values the objective compares.
     features: Features,
     pub(super) update: Update<'a>,
-    pub(super) clock: Clock,
     /// Batches of an epoch.
-    pub(super) steps_per_epoch: usize,
+    steps_per_epoch: usize,
     /// Whether the checkpoint on disk is of this run.
     pub(super) has_checkpoint: bool,
 }
 
+/// When in a run a batch is learnt.
+#[derive(Clone, Copy)]
+pub(super) struct Turn {
+    /// Epoch, from 0.
+    pub(super) epoch: usize,
+    /// Batch of the epoch, from 0.
+    pub(super) step: usize,
+    /// Share of the time that is used; 0 without a budget of minutes.
+    pub(super) elapsed: f64,
+}
+
 impl<'a> Stepper<'a> {
-    /// `averaged` is the network that follows `network`, for `ema`.
+    /// `averaged` is the network that follows `network`, for `ema`; `peers` says how many others learn
+    /// beside it.
     pub(super) fn new(
         training: &'a Training<'a>,
         network: &'a Network,
         averaged: Option<&Network>,
+        peers: usize,
     ) -> Result<Self> {
         let Training { role, data, spec, .. } = *training;
+        let refuse = |message| Err(Error::new(ErrorKind::Config, role, message));
         let mut objective = WeightedSum::new(&spec.loss)?;
         if objective.needs_labels() && data.train.labels.is_none() {
-            let message = "the objective needs labels, the training data has none: name a labels \
-                           file in data.train, or use kd, mse or dist alone";
-            return Err(Error::new(ErrorKind::Config, role, message));
+            return refuse(
+                "the objective needs labels, the training data has none: name a labels file in \
+                 data.train, or use kd, mse or dist alone",
+            );
         }
-        let targets = match training.teacher {
-            Some(teacher) if objective.needs_teacher() => {
-                let (views, folder) = (spec.views.as_ref(), training.files.soft_targets);
-                // Inner values are not kept, and the logits come with them.
-                let folder = folder.filter(|_| objective.needs_features().is_none());
-                Some(SoftTargets::new(teacher, data, spec.mix, views, folder))
-            }
-            None if objective.needs_teacher() => {
-                let message = "the objective needs a teacher, the run has none";
-                return Err(Error::new(ErrorKind::Config, role, message));
-            }
-            _ => None,
-        };
+        if objective.needs_peers() && peers == 0 {
+            return refuse("the objective needs peers, the run has none: leave mutual out of it");
+        }
         let features = match training.teacher {
             Some(teacher) if objective.needs_features().is_some() => {
                 bind(&mut objective, training, network, teacher)?
@@ -72,76 +73,62 @@ impl<'a> Stepper<'a> {
             _ => Features::default(),
         };
         if spec.mix.is_some() && spec.loss.iter().any(|loss| matches!(loss, LossSpec::Crd { .. })) {
-            let message = "crd remembers single samples and cannot be trained on mixtures: leave crd \
-                           or mix out";
-            return Err(Error::new(ErrorKind::Config, role, message));
+            return refuse(
+                "crd remembers single samples and cannot be trained on mixtures: leave crd or mix out",
+            );
         }
-        let (samples, size) = (data.train.len(), spec.batch_size);
-        // A last batch of one sample has no variance to normalise with: the shuffle gives that
-        // sample its turn in another epoch.
-        let lonely = samples > 1 && size > 1 && samples % size == 1;
         Ok(Self {
             update: Update::new(spec, network, &objective.parameters(), averaged)?,
-            clock: Clock::start(spec.minutes),
-            steps_per_epoch: samples.div_ceil(size) - usize::from(lonely),
+            steps_per_epoch: steps_per_epoch(training),
             has_checkpoint: false,
             training,
             network,
             objective,
-            targets,
             features,
         })
     }
 
-    /// Makes ready for epoch `epoch`, from 0; returns what it shows of the samples.
-    pub(super) fn begin_epoch(&mut self, epoch: usize, monitor: &mut dyn Monitor) -> Result<View> {
-        let Training { data, spec, seed, .. } = *self.training;
-        let random = !data.augment.is_empty() || spec.mix.is_some();
-        let view = View::of(epoch, seed, spec.views.as_ref(), random);
-        if let Some(targets) = &mut self.targets {
-            targets.prepare(view, monitor)?;
-        }
-        Ok(view)
+    /// The teacher's nodes whose values it wants to know.
+    pub(super) fn asked(&self) -> &[String] {
+        &self.features.teacher
     }
 
-    /// Learns from batch `step` of epoch `epoch`, both from 0.
-    pub(super) fn step(&mut self, batch: &Batch, epoch: usize, step: usize) -> Result<StepResult> {
-        let Training { device, spec, .. } = *self.training;
-        let images = Tensor::from_vec(batch.values.clone(), &batch.shape[..], device)?;
-        let targets = self.targets.as_ref();
-        let Features { student: wanted, teacher: asked } = &self.features;
-        let [wanted, asked] =
-            [wanted, asked].map(|l| l.iter().map(String::as_str).collect::<Vec<_>>());
-        let answer = targets.map(|t| t.answer(batch, &images, device, &asked)).transpose()?;
-        let on_device = |l: &Vec<u32>| Tensor::from_slice(l, l.len(), device);
-        let labels = batch.labels.as_ref().map(on_device).transpose()?;
-        let others = batch.mixed.as_ref().and_then(|mixed| mixed.labels.as_ref().zip(Some(mixed)));
-        let others = others.map(|(labels, mixed)| {
-            let shares: Vec<f32> = mixed.blends.iter().map(|blend| blend.share).collect();
-            let shares = Tensor::from_vec(shares, labels.len(), device)?;
-            Ok::<_, Error>(OtherLabels { labels: on_device(labels)?, shares })
-        });
-        let others = others.transpose()?;
+    /// What the network says of a batch before it learns from it.
+    pub(super) fn forward(&self, lesson: &Lesson<'_>) -> Result<Forward> {
+        let wanted: Vec<&str> = self.features.student.iter().map(String::as_str).collect();
+        let images = &lesson.images;
         // In scopes, that is on one of the pool's own threads: each operator would else wake one and
         // wait for it.
-        let Forward { output: logits, features } =
-            rayon::scope(|_| self.network.forward_with(&images, Mode::Train, &wanted))?;
+        rayon::scope(|_| self.network.forward_with(images, Mode::Train, &wanted))
+    }
+
+    /// Learns from a batch, of which the network said `said` and its peers `peer_logits`.
+    pub(super) fn learn(
+        &mut self,
+        lesson: &Lesson<'_>,
+        said: &Forward,
+        peer_logits: &[Tensor],
+        turn: Turn,
+    ) -> Result<StepResult> {
+        let Forward { output: logits, features } = said;
+        let (answer, batch) = (lesson.answer.as_ref(), lesson.batch);
         let value = self.objective.forward(&LossInput {
-            student_logits: &logits,
-            teacher_logits: answer.as_ref().map(|a| &a.logits),
-            student_features: &features,
-            teacher_features: answer.as_ref().map_or(&[], |a| &a.features),
+            student_logits: logits,
+            teacher_logits: answer.map(|a| &a.logits),
+            peer_logits,
+            student_features: features,
+            teacher_features: answer.map_or(&[], |a| &a.features),
             indices: &batch.indices,
-            labels: labels.as_ref(),
-            others: others.as_ref(),
+            labels: lesson.labels.as_ref(),
+            others: lesson.others.as_ref(),
             moment: Moment {
-                epoch: epoch as f64 + step as f64 / self.steps_per_epoch as f64,
-                epochs: spec.epochs as f64,
+                epoch: turn.epoch as f64 + turn.step as f64 / self.steps_per_epoch as f64,
+                epochs: self.training.spec.epochs as f64,
             },
         })?;
         let loss = f64::from(value.total.to_scalar::<f32>()?);
         if !loss.is_finite() {
-            return Err(self.diverged("the loss", loss, epoch, step));
+            return Err(self.diverged("the loss", loss, turn.epoch, turn.step));
         }
         let samples = batch.indices.len();
         let total = match self.update.scale {
@@ -149,18 +136,19 @@ impl<'a> Stepper<'a> {
             None => &value.total,
         };
         let gradients = rayon::scope(|_| total.backward())?;
-        let update = self.update.add(gradients, samples, self.completes(step), &self.position())?;
+        let (completes, at) = (self.completes(turn.step), self.position(turn.elapsed));
+        let update = self.update.add(gradients, samples, completes, &at)?;
         if let Some(norm) = update.as_ref().and_then(|u| u.gradient_norm).filter(|n| !n.is_finite())
         {
-            return Err(self.diverged("the gradient's norm", norm, epoch, step));
+            return Err(self.diverged("the gradient's norm", norm, turn.epoch, turn.step));
         }
         if let Some(scale) = self.update.scale.filter(|scale| scale.is_spent()) {
             let what = format!("in f16, with the loss times {}, a gradient", scale.factor());
-            return Err(self.diverged(&what, f64::INFINITY, epoch, step));
+            return Err(self.diverged(&what, f64::INFINITY, turn.epoch, turn.step));
         }
         let scalar =
             |(name, term): (&'static str, Tensor)| Ok((name, f64::from(term.to_scalar::<f32>()?)));
-        let right = batch.labels.as_ref().map(|labels| right(&logits, labels)).transpose()?;
+        let right = batch.labels.as_ref().map(|labels| right(logits, labels)).transpose()?;
         Ok(StepResult {
             samples,
             loss,
@@ -175,14 +163,14 @@ impl<'a> Stepper<'a> {
         (step + 1).is_multiple_of(self.training.spec.accumulate) || step + 1 == self.steps_per_epoch
     }
 
-    /// Where in its run the next update is.
-    fn position(&self) -> Position {
+    /// Where in its run the next update is, of whose time the share `elapsed` is used.
+    fn position(&self, elapsed: f64) -> Position {
         let TrainSpec { epochs, accumulate, .. } = *self.training.spec;
         Position {
             step: self.update.optimizer.steps(),
             steps_per_epoch: self.steps_per_epoch.div_ceil(accumulate) as u64,
             epochs: epochs as u64,
-            elapsed: self.clock.fraction(),
+            elapsed,
         }
     }
 
@@ -214,6 +202,15 @@ impl<'a> Stepper<'a> {
         );
         Error::new(ErrorKind::Diverged, *role, message)
     }
+}
+
+/// Batches of an epoch of `training`.
+pub(super) fn steps_per_epoch(training: &Training<'_>) -> usize {
+    let (samples, size) = (training.data.train.len(), training.spec.batch_size);
+    // A last batch of one sample has no variance to normalise with: the shuffle gives that
+    // sample its turn in another epoch.
+    let lonely = samples > 1 && size > 1 && samples % size == 1;
+    samples.div_ceil(size) - usize::from(lonely)
 }
 
 /// Lets the terms of `objective` choose among the nodes of both networks.

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod methods;
+mod peers;
 
 use std::cell::Cell;
 use std::path::PathBuf;
@@ -667,9 +668,10 @@ fn a_loss_scale_changes_no_bit_and_goes_on_from_the_checkpoint() {
             device: &Device::Cpu,
             files,
         };
-        let mut run = super::run::Run::start(&training, &network, None).unwrap();
+        let networks = [(network, None)];
+        let mut run = super::run::Run::start(&training, &[], &networks).unwrap();
         run.epoch(&mut Silent).unwrap();
-        if resume { Some(run.finish().unwrap().last) } else { None }
+        if resume { Some(run.finish().unwrap().swap_remove(0).last) } else { None }
     };
     assert_eq!(half(false), None);
     assert_eq!(half(true), Some(plain));

@@ -12,15 +12,18 @@ use crate::args::{Common, RunArgs};
 use crate::commands::print_json;
 use crate::progress::Progress;
 use crate::stages::run::Run;
-use crate::stages::{student, teacher};
+use crate::stages::{peers, student, teacher};
 
-/// Both networks of a recipe.
+/// The networks of a recipe.
 #[derive(Serialize)]
 struct Document {
     /// `None` where the recipe has none.
     student: Option<Inside>,
     /// `None` where the recipe has none, or its file shows its logits only.
     teacher: Option<Inside>,
+    /// In their order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    peers: Vec<Inside>,
 }
 
 #[derive(Serialize)]
@@ -35,7 +38,7 @@ impl Inside {
     }
 }
 
-/// Writes the nodes of the student and the teacher that the recipe at `path` declares.
+/// Writes the nodes of the student, the teacher and the peers that the recipe at `path` declares.
 pub(super) fn write(path: &Path, common: Common, out: &mut dyn Write) -> Result<()> {
     let args = RunArgs {
         out: None,
@@ -52,11 +55,17 @@ pub(super) fn write(path: &Path, common: Common, out: &mut dyn Write) -> Result<
         Err(_) => None,
     };
     let teacher = teacher::nodes(&run, &data)?.map(|nodes| Inside::new(&nodes));
-    let document = Document { student, teacher };
+    let peers = peers::initial(&run, &data)?;
+    let peers = peers.iter().map(|peer| Inside::new(&Nodes::new(&peer.graph))).collect();
+    let document = Document { student, teacher, peers };
     if common.json {
         return print_json(out, &document);
     }
-    for (role, network) in [("student", &document.student), ("teacher", &document.teacher)] {
+    let peers = document.peers.iter().enumerate();
+    let peers = peers.map(|(i, peer)| (format!("peer-{}", i + 1), Some(peer)));
+    let pair = [("student", document.student.as_ref()), ("teacher", document.teacher.as_ref())];
+    let pair = pair.map(|(role, network)| (role.to_string(), network));
+    for (role, network) in pair.into_iter().chain(peers) {
         let Some(Inside { network, nodes }) = network else { continue };
         writeln!(out, "{role}: network {network}")?;
         let width = nodes.iter().map(|node| node.name.chars().count()).max().unwrap_or(0);

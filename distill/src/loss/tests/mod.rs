@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Device, Tensor};
 
 mod features;
+mod mutual;
 mod pytorch;
 
 use super::*;
