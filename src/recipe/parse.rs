@@ -49,7 +49,7 @@ pub(super) fn parse(text: &str) -> Result<Recipe, Problem> {
     let mut recipe: Recipe =
         toml::from_str(text).map_err(|error| explain(document.get_ref(), &error))?;
     // What peers learn by default is known only once there are some.
-    let distill = document.get_ref().get("distill").map(|table| table.get_ref());
+    let distill = document.get_ref().get("distill").map(toml::Spanned::get_ref);
     let has_loss = distill.and_then(DeValue::as_table).is_some_and(|t| t.contains_key("loss"));
     if !recipe.distill.peers.is_empty() && !has_loss {
         recipe.distill.loss = peers::objective();
