@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use hipflask_quantize::Method;
 use hipflask_runtime::Model;
 
 use super::print_json;
@@ -12,12 +13,14 @@ use crate::bundle;
 use crate::files::{FolderLock, write};
 use crate::outcome::Outcome;
 use crate::progress::Progress;
+use crate::recipe::schema::CalibrationTable;
 use crate::recipe::{Format, Recipe};
 use crate::report::gates::Limits;
 use crate::report::model::Students;
 use crate::report::seeds::{Accuracies, SeedsReport};
 use crate::report::{Report, table};
 use crate::stages::convert::{Calibration, convert};
+use crate::stages::portions::{HELD, Portions};
 use crate::stages::run::Run;
 use crate::stages::samples::Samples;
 use crate::stages::student::Taught;
@@ -89,11 +92,10 @@ fn ship(run: &Run, binaries: &[(String, PathBuf)]) -> Result<Report> {
     let mut students = Students { f32: Some(f32), ..Students::default() };
     for &format in &recipe.quantize.to {
         run.progress.line(&format!("student: converting to {}", format.name()));
-        let calibration = Calibration {
-            samples: Samples::new(&data.train, &data.preprocess)?,
-            count: recipe.quantize.calibration.samples,
-            method: recipe.quantize.calibration.method,
-        };
+        let CalibrationTable { method, samples } = recipe.quantize.calibration;
+        let judge = (method == Method::Auto).then_some(HELD);
+        let portions = Portions::of(&data, samples, judge);
+        let calibration = Calibration::new(&portions, &data.preprocess, method)?;
         let converted = convert(&graph, format, &calibration)?;
         let report = student::write(run, &data, "student", format.name(), &converted, teacher)?;
         match format {
