@@ -3,10 +3,10 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use hipflask_distill::data::DataSet;
 use hipflask_quantize::recover::sensitivity;
-use hipflask_quantize::{LayerReport, Method, report};
+use hipflask_quantize::{LayerReport, Method, report, to_f16};
 use hipflask_runtime::format::ModelFile;
 use hipflask_runtime::graph::{Graph, Layout};
 use hipflask_runtime::input::Preprocess;
@@ -21,7 +21,7 @@ use crate::progress::Progress;
 use crate::recipe::{Format, Recipe};
 use crate::report::ladder::LadderReport;
 use crate::report::layers;
-use crate::stages::convert::{Calibration, Int8, convert, int8};
+use crate::stages::convert::{Calibration, Int8, int8};
 use crate::stages::ladder::{Climb, climb};
 use crate::stages::portions::Portions;
 use crate::stages::samples::{Samples, spread};
@@ -124,7 +124,10 @@ impl Job<'_> {
         let calibration = || Calibration::new(self.portions, self.preprocess, self.method);
         let mut ladder = None;
         let (made, bytes) = match (format, self.args.max_drop) {
-            (Format::F16, _) => (None, self.encode(&self.f16()?)),
+            (Format::F16, _) => {
+                let made = to_f16(&self.student.graph).context("f16")?;
+                (None, self.encode(&made))
+            }
             (Format::Int8, None) => {
                 let made = int8(&self.student.graph, &calibration()?)?;
                 let bytes = self.encode(&made.int8);
@@ -165,11 +168,6 @@ impl Job<'_> {
             ladder,
             layers: made.map(|made| self.layers(&made)).transpose()?,
         })
-    }
-
-    fn f16(&self) -> Result<Graph> {
-        let calibration = Calibration::new(self.portions, self.preprocess, self.method)?;
-        convert(&self.student.graph, Format::F16, &calibration)
     }
 
     /// The bytes of a model file with `graph`.
