@@ -374,7 +374,8 @@ fn duration(text: &str) -> Result<Duration, String> {
         let number: f64 = text.strip_suffix(unit)?.parse().ok()?;
         Duration::try_from_secs_f64(number * seconds).ok()
     });
-    parsed.ok_or_else(|| "it must be a number of seconds, minutes or hours, as 90s, 10m or 1h".into())
+    parsed
+        .ok_or_else(|| "it must be a number of seconds, minutes or hours, as 90s, 10m or 1h".into())
 }
 
 fn share(text: &str) -> Result<f64, String> {

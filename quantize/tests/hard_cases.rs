@@ -42,7 +42,8 @@ fn uneven(function: Activation) -> Graph {
     let x = relu(&mut b, "relu1", x, function);
     let w = scaled(&n.tensor(&[channels, 1, 3, 3], 1.0), &|i| gain(i / 9));
     let bias = scaled(&n.tensor(&[channels], 0.3), &gain);
-    let x = b.node("depthwise", conv(1, 1, channels), &[x], [("weight", w), ("bias", bias)]).unwrap();
+    let x =
+        b.node("depthwise", conv(1, 1, channels), &[x], [("weight", w), ("bias", bias)]).unwrap();
     let x = relu(&mut b, "relu2", x, function);
     let w = scaled(&n.tensor(&[12, channels, 1, 1], 0.5), &|i| 1.0 / gain(i % channels));
     let x = b.node("project", conv(1, 0, 1), &[x], [("weight", w)]).unwrap();
@@ -130,9 +131,10 @@ fn auto_takes_the_method_that_errs_least_on_held_samples() {
             let error = |&v: &f32| f64::from(v - q.dequantize(q.quantize(v))).powi(2);
             held.iter().flatten().map(error).sum()
         };
-        let least = Method::Auto.candidates().into_iter().map(|method| {
-            squares(calibrate(&graph, method, &samples, held).unwrap().ranges[0])
-        });
+        let least = Method::Auto
+            .candidates()
+            .into_iter()
+            .map(|method| squares(calibrate(&graph, method, &samples, held).unwrap().ranges[0]));
         let least = least.fold(f64::INFINITY, f64::min);
         assert!((squares(auto.ranges[0]) - least).abs() <= 1e-9 * least);
         auto
@@ -169,7 +171,10 @@ fn dead() -> Graph {
     let mut weights = n.tensor(&[6, 2, 3, 3], 0.5).f32s().unwrap().into_owned();
     weights[18..36].fill(0.0);
     let bias = [0.1, 0.4, -100.0, 0.0, 0.2, 0.0];
-    let w = [("weight", Tensor::from_f32([6, 2, 3, 3], &weights)), ("bias", Tensor::from_f32([6], &bias))];
+    let w = [
+        ("weight", Tensor::from_f32([6, 2, 3, 3], &weights)),
+        ("bias", Tensor::from_f32([6], &bias)),
+    ];
     let x = b.node("conv", conv(1, 1, 1), &[x], w).unwrap();
     let x = relu(&mut b, "relu", x, Activation::Relu);
     let zeros = [("weight", Tensor::from_f32([6, 6, 1, 1], &[0.0; 36]))];

@@ -6,9 +6,7 @@ mod common;
 use std::collections::BTreeSet;
 
 use common::{Numbers, conv, inputs, outputs, relative_error};
-use hipflask_quantize::recover::{
-    Ladder, Next, Rung, correct_biases, round_weights, sensitivity,
-};
+use hipflask_quantize::recover::{Ladder, Next, Rung, correct_biases, round_weights, sensitivity};
 use hipflask_quantize::{Error, Method, calibrate, prepare, report, to_int8, to_mixed};
 use hipflask_runtime::graph::{Activation, Graph, GraphBuilder, Layout, Op};
 use hipflask_runtime::kernels::Isa;
@@ -67,7 +65,8 @@ fn coarse(graph: &Graph, int8: &mut Graph) {
             .enumerate()
             .map(|(i, w)| (w / scales[i / row]).round_ties_even() as i8)
             .collect();
-        let (x, y) = (int8.value(node.inputs[0]).quant.unwrap(), int8.value(node.output).quant.unwrap());
+        let (x, y) =
+            (int8.value(node.inputs[0]).quant.unwrap(), int8.value(node.output).quant.unwrap());
         let bias = graph.weight(float, "bias").map(|t| t.f32s().unwrap().into_owned());
         let biases: Vec<i32> = (0..scales.len())
             .map(|c| {
@@ -85,7 +84,8 @@ fn coarse(graph: &Graph, int8: &mut Graph) {
         let count = scales.len();
         int8.tensors.insert(node.tensor_name("bias"), Tensor::from_i32([count], &biases));
         int8.tensors.insert(node.tensor_name("scale"), Tensor::from_f32([count], &scales));
-        int8.tensors.insert(node.tensor_name("multiplier"), Tensor::from_f32([count], &multipliers));
+        int8.tensors
+            .insert(node.tensor_name("multiplier"), Tensor::from_f32([count], &multipliers));
     }
 }
 
@@ -180,7 +180,8 @@ fn islands_give_the_same_bits_on_every_instruction_set_where_only_int8_follows()
     assert_eq!(outputs(&float, Isa::best(), &samples), wanted);
     // A float island's own rounding differs between instruction sets; rounded to int8 hardly ever.
     let mixed = to_mixed(&graph, &calibration, &["depthwise".to_string()].into()).unwrap();
-    let float_layers = mixed.nodes.iter().filter(|n| matches!(n.op, Op::Conv2d { .. } | Op::Linear));
+    let float_layers =
+        mixed.nodes.iter().filter(|n| matches!(n.op, Op::Conv2d { .. } | Op::Linear));
     let float_layers = float_layers.filter(|n| mixed.value(n.output).dtype == DType::F32).count();
     assert_eq!(float_layers, 1);
     for isa in Isa::available() {

@@ -90,7 +90,8 @@ pub fn climb(climb: &Climb<'_>) -> Result<(Candidate, LadderReport)> {
             report.note
         ));
         let met = report.drop <= climb.max_drop + ROUNDING;
-        let better = best.as_ref().is_none_or(|(place, _): &(usize, _)| beats(&report, &rungs[*place]));
+        let better =
+            best.as_ref().is_none_or(|(place, _): &(usize, _)| beats(&report, &rungs[*place]));
         rungs.push(report);
         if better {
             write(climb.path, &bytes)?;

@@ -89,7 +89,8 @@ mod tests {
         assert_eq!(portions.calibration, data.train.select(&spread(data.train.len(), 100)));
 
         let data = digits(DataSpec { limit: Some(30), ..DataSpec::default() });
-        for (calibrate, judge, sizes) in [(10, HELD, (10, 20)), (10, 5, (10, 5)), (512, HELD, (15, 15))]
+        for (calibrate, judge, sizes) in
+            [(10, HELD, (10, 20)), (10, 5, (10, 5)), (512, HELD, (15, 15))]
         {
             let portions = Portions::of(&data, calibrate, Some(judge));
             assert_eq!((portions.calibration.len(), portions.held.len()), sizes);

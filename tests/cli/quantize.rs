@@ -161,7 +161,10 @@ fn a_ladder_that_ends_too_low_leaves_the_best_and_fails() {
     let workdir = uneven();
     let output = workdir.run(&[&LADDER[..], &["--max-drop", "0.5", "--time", "0s", "-q"]].concat());
     assert_eq!(output.code, 1, "{output:?}");
-    assert!(output.stdout.contains("the time (--time) is over; it is beyond the 0.5"), "{output:?}");
+    assert!(
+        output.stdout.contains("the time (--time) is over; it is beyond the 0.5"),
+        "{output:?}"
+    );
     let plain = workdir.read("uneven-int8.safetensors");
     workdir.ok(&[&LADDER[..], &["-q"]].concat());
     assert!(workdir.read("uneven-int8.safetensors") == plain, "the plain rung is plain int8");

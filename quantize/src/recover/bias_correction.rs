@@ -5,8 +5,8 @@
 //! The mean of a channel over all positions is its weights times the mean patch of the input, plus its
 //! bias. So the error before the activation, which int8 cuts off, is known from the inputs alone.
 
-use hipflask_runtime::Tensor;
 use hipflask_runtime::graph::Graph;
+use hipflask_runtime::{Model, Options, Session, Tensor, View};
 
 use super::layers::{Layer, for_inputs, input_params, int8_layers};
 use super::patches::Patches;
@@ -30,40 +30,72 @@ pub fn correct_biases(
     if samples.is_empty() {
         return Err(Error::NoSamples);
     }
-    for layer in int8_layers(float, int8) {
-        check(go_on)?;
-        let place = float.nodes.iter().position(|node| node.name == layer.float.name);
-        let Some((place, patches)) = place.zip(Patches::of(float, &layer.float)) else { continue };
-        let wanted = mean_patches(float, place, &patches, samples, go_on)?;
-        let found = mean_patches(int8, layer.place, &patches, samples, go_on)?;
-        correct(float, int8, &layer, &patches, [&wanted, &found])?;
+    let layers: Vec<(Layer, Patches)> = int8_layers(float, int8)
+        .into_iter()
+        .filter_map(|layer| Patches::of(float, &layer.float).map(|patches| (layer, patches)))
+        .collect();
+    let wanted = float_means(float, &layers, samples, go_on)?;
+    for ((layer, patches), wanted) in layers.iter().zip(&wanted) {
+        let mut found = Means::new(patches);
+        let all = 0..samples.len();
+        for_inputs(int8, layer.place, samples, all, go_on, |x| found.add(patches, x))?;
+        correct(float, int8, layer, patches, [&wanted.finish(), &found.finish()])?;
     }
     Ok(())
 }
 
-/// The mean patch of each group, one after another, over all positions of all samples.
-fn mean_patches(
-    graph: &Graph,
-    place: usize,
-    patches: &Patches,
+/// The mean patches of all layers of the float graph, which stay what they are: in one pass.
+fn float_means(
+    float: &Graph,
+    layers: &[(Layer, Patches)],
     samples: &dyn Inputs,
     go_on: GoOn<'_>,
-) -> Result<Vec<f64>> {
-    let mut sums = vec![0.0_f64; patches.groups * patches.len];
-    let mut patch = vec![0.0_f32; patches.len];
-    for_inputs(graph, place, samples, 0..samples.len(), go_on, |x| {
-        for (group, sums) in sums.chunks_mut(patches.len).enumerate() {
+) -> Result<Vec<Means>> {
+    let mut means: Vec<Means> = layers.iter().map(|(_, patches)| Means::new(patches)).collect();
+    let mut session = Session::new(&Model::from_graph(float.clone())?, &Options::default())?;
+    for index in 0..samples.len() {
+        check(go_on)?;
+        session.run_observed(&[View::F32(&samples.get(index))], &mut |value, view| {
+            let View::F32(x) = view else { return };
+            for ((layer, patches), means) in layers.iter().zip(&mut means) {
+                if layer.float.inputs[0] == value {
+                    means.add(patches, x);
+                }
+            }
+        })?;
+    }
+    Ok(means)
+}
+
+/// The mean patch of each group, one after another, over positions and samples.
+struct Means {
+    sums: Vec<f64>,
+    positions: usize,
+    patch: Vec<f32>,
+}
+
+impl Means {
+    fn new(patches: &Patches) -> Self {
+        let sums = vec![0.0; patches.groups * patches.len];
+        Self { sums, positions: 0, patch: vec![0.0; patches.len] }
+    }
+
+    /// Takes in all positions of the layer's input `x`.
+    fn add(&mut self, patches: &Patches, x: &[f32]) {
+        for (group, sums) in self.sums.chunks_mut(patches.len).enumerate() {
             for position in 0..patches.positions {
-                patches.read(x, position, group, &mut patch);
-                for (sum, &v) in sums.iter_mut().zip(&patch) {
+                patches.read(x, position, group, &mut self.patch);
+                for (sum, &v) in sums.iter_mut().zip(&self.patch) {
                     *sum += f64::from(v);
                 }
             }
         }
-    })?;
-    let count = (samples.len() * patches.positions) as f64;
-    sums.iter_mut().for_each(|sum| *sum /= count);
-    Ok(sums)
+        self.positions += patches.positions;
+    }
+
+    fn finish(&self) -> Vec<f64> {
+        self.sums.iter().map(|sum| sum / self.positions as f64).collect()
+    }
 }
 
 /// Takes the difference of the channels' means with the mean patches `wanted` and `found` out of the

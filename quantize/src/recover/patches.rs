@@ -96,9 +96,11 @@ mod tests {
     #[test]
     fn weights_times_patches_are_the_layers_output() {
         let value = |i: usize| (i * 7 % 23) as f32 - 11.0;
-        for (stride, padding, dilation, groups) in
-            [([1, 1], [1; 4], [1, 1], 1), ([2, 1], [2, 0, 1, 1], [1, 2], 2), ([1, 2], [0; 4], [2, 1], 4)]
-        {
+        for (stride, padding, dilation, groups) in [
+            ([1, 1], [1; 4], [1, 1], 1),
+            ([2, 1], [2, 0, 1, 1], [1, 2], 2),
+            ([1, 2], [0; 4], [2, 1], 4),
+        ] {
             let (h, w, c, o) = (7, 6, 4, 8);
             let mut b = GraphBuilder::new("conv", Layout::Nhwc);
             let x = b.input("x", [1, h, w, c]);
@@ -119,7 +121,8 @@ mod tests {
                 for channel in 0..o {
                     patches.read(&input, position, channel / (o / groups), &mut patch);
                     let row = &weights[channel * patches.len..][..patches.len];
-                    found[position * o + channel] = row.iter().zip(&patch).map(|(w, x)| w * x).sum();
+                    found[position * o + channel] =
+                        row.iter().zip(&patch).map(|(w, x)| w * x).sum();
                 }
             }
             // Whole numbers: every sum is exact.

@@ -129,8 +129,7 @@ fn better(factor: &Factor, row: &[f64], nearest: &[i8]) -> Option<Vec<i8>> {
         errors.push(w - q);
         rounded.push(q as i8);
     }
-    let of_nearest: Vec<f64> =
-        row.iter().zip(nearest).map(|(&w, &q)| w - f64::from(q)).collect();
+    let of_nearest: Vec<f64> = row.iter().zip(nearest).map(|(&w, &q)| w - f64::from(q)).collect();
     (factor.cost(&errors) < factor.cost(&of_nearest)).then_some(rounded)
 }
 
@@ -162,15 +161,85 @@ mod tests {
         assert_eq!(better(&moments.factored(), &[0.4, -1.6, 2.2], &[0, -2, 2]), None);
     }
 
+    /// Against the source's own steps: quantize a weight, move those after it by the inverse of `H`, and
+    /// take the weight out of the inverse (Frantar et al. 2022, equations 2 and 3).
+    #[test]
+    fn the_choice_is_that_of_the_inverse() {
+        let k = 6;
+        let mut number = numbers();
+        for _ in 0..50 {
+            let mut moments = Moments::new(k);
+            let samples: Vec<Vec<f64>> = (0..30)
+                .map(|_| {
+                    let common = number();
+                    (0..k).map(|_| common + number()).collect()
+                })
+                .collect();
+            samples.iter().for_each(|x| moments.add(x));
+            let mut h: Vec<Vec<f64>> = (0..k)
+                .map(|i| (0..k).map(|j| samples.iter().map(|x| x[i] * x[j]).sum()).collect())
+                .collect();
+            let damping = 0.01 * (0..k).map(|i| h[i][i]).sum::<f64>() / k as f64;
+            (0..k).for_each(|i| h[i][i] += damping);
+            let mut inverse = inverted(h);
+            let row: Vec<f64> = (0..k).map(|_| 5.0 * number()).collect();
+            let mut moved = row.clone();
+            for j in 0..k {
+                let q = moved[j].round_ties_even();
+                let error = (moved[j] - q) / inverse[j][j];
+                (j + 1..k).for_each(|i| moved[i] -= error * inverse[i][j]);
+                moved[j] = q;
+                let column: Vec<f64> = (0..k).map(|i| inverse[i][j]).collect();
+                for (i, line) in inverse.iter_mut().enumerate() {
+                    for (v, c) in line.iter_mut().zip(&column) {
+                        *v -= column[i] * c / column[j];
+                    }
+                }
+            }
+            let nearest: Vec<i8> = row.iter().map(|w| w.round_ties_even() as i8).collect();
+            let found = better(&moments.factored(), &row, &nearest).unwrap_or(nearest.clone());
+            let wanted: Vec<i8> = moved.iter().map(|&q| q as i8).collect();
+            assert!(found == wanted || found == nearest, "{row:?}: {found:?}, {wanted:?}");
+        }
+    }
+
+    /// By Gauss and Jordan.
+    fn inverted(mut h: Vec<Vec<f64>>) -> Vec<Vec<f64>> {
+        let k = h.len();
+        let mut inverse: Vec<Vec<f64>> =
+            (0..k).map(|i| (0..k).map(|j| f64::from(u8::from(i == j))).collect()).collect();
+        for i in 0..k {
+            let pivot = h[i][i];
+            for m in [&mut h, &mut inverse] {
+                m[i].iter_mut().for_each(|v| *v /= pivot);
+            }
+            for other in (0..k).filter(|&other| other != i) {
+                let factor = h[other][i];
+                for m in [&mut h, &mut inverse] {
+                    let row = m[i].clone();
+                    m[other].iter_mut().zip(row).for_each(|(v, r)| *v -= factor * r);
+                }
+            }
+        }
+        inverse
+    }
+
+    /// Reproducible numbers in [-1, 1].
+    fn numbers() -> impl FnMut() -> f64 {
+        let mut seed = 12_345_u64;
+        move || {
+            seed = seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 40) as f64 / f64::from(1 << 23) - 1.0
+        }
+    }
+
     /// Against the best of all roundings up or down.
     #[test]
     fn it_comes_near_the_best_of_all_roundings() {
         let k = 8;
-        let mut seed = 12_345_u64;
-        let mut number = || {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (seed >> 40) as f64 / f64::from(1 << 23) - 1.0
-        };
+        let mut number = numbers();
         let (mut of_nearest, mut of_ours, mut of_best) = (0.0, 0.0, 0.0);
         for _ in 0..20 {
             let mut moments = Moments::new(k);
@@ -197,7 +266,10 @@ mod tests {
             });
             of_best += all.fold(f64::INFINITY, f64::min);
         }
-        assert!(of_best <= of_ours && of_ours < 0.5 * of_nearest, "{of_best} {of_ours} {of_nearest}");
+        assert!(
+            of_best <= of_ours && of_ours < 0.5 * of_nearest,
+            "{of_best} {of_ours} {of_nearest}"
+        );
         assert!(of_ours < 2.0 * of_best, "{of_best} {of_ours} {of_nearest}");
     }
 }

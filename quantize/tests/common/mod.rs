@@ -45,4 +45,3 @@ pub(crate) fn relative_error(found: &[Vec<f32>], wanted: &[Vec<f32>]) -> f32 {
     let squares: f32 = wanted.iter().map(|v| v * v).sum();
     (found.iter().zip(&wanted).map(|(a, b)| (a - b) * (a - b)).sum::<f32>() / squares).sqrt()
 }
-
