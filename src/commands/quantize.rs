@@ -143,7 +143,7 @@ impl Job<'_> {
                     max_drop,
                     time: self.args.time,
                     path: &path,
-                    encode: &|graph| self.encode(graph),
+                    encode: &|graph: &Graph| self.encode(graph),
                     progress: self.progress,
                 })?;
                 ladder = Some(report);

@@ -54,7 +54,8 @@ pub fn climb(climb: &Climb<'_>) -> Result<(Candidate, LadderReport)> {
     let of_float = measure(&float, "the f32 student", held, None)?;
     let prepared = prepare(climb.student)?;
     let mut ladder = Ladder::new(&prepared, *method, samples, held, &go_on)?;
-    let (mut rungs, mut skipped, mut best) = (Vec::<RungReport>::new(), Vec::new(), None);
+    let (mut rungs, mut skipped) = (Vec::<RungReport>::new(), Vec::new());
+    let mut best: Option<(usize, Box<Candidate>)> = None;
     let mut least_kl = f64::INFINITY;
     let mut out_of_time = false;
     let mut rung_started = started;
@@ -90,8 +91,7 @@ pub fn climb(climb: &Climb<'_>) -> Result<(Candidate, LadderReport)> {
             report.note
         ));
         let met = report.drop <= climb.max_drop + ROUNDING;
-        let better =
-            best.as_ref().is_none_or(|(place, _): &(usize, _)| beats(&report, &rungs[*place]));
+        let better = best.as_ref().is_none_or(|(place, _)| beats(&report, &rungs[*place]));
         rungs.push(report);
         if better {
             write(climb.path, &bytes)?;

@@ -197,7 +197,8 @@ fn a_report_has_a_line_a_layer() {
     let hidden = &layers.iter().find(|layer| layer["op"] == "linear").unwrap();
     let node = int8.graph().nodes.iter().find(|node| node.name == hidden["layer"]).unwrap();
     let quant = int8.graph().value(node.output).quant.unwrap();
-    assert_eq!(number(hidden, "covered.max"), f64::from(quant.dequantize(127)));
+    let covered = number(hidden, "covered.max");
+    assert!((covered / f64::from(quant.dequantize(127)) - 1.0).abs() < 1e-6, "{hidden}");
     assert!(number(hidden, "sqnr_db") > number(layers.last().unwrap(), "sqnr_db"));
     let text = workdir.ok(&[&args[..], &["-q"]].concat());
     for layer in layers {

@@ -49,7 +49,7 @@ pub fn equalize(graph: &Graph, samples: &dyn Inputs, go_on: GoOn<'_>) -> Result<
     for (pair, ranges) in pairs.iter().zip(&ranges) {
         let readers = reader_ranges(&graph, &pair.second, ranges.len())?;
         let factors = factors(pair, ranges, &readers, one_row_a_channel(&graph, &pair.second));
-        if factors.iter().all(|&s| s == 1.0) {
+        if factors.iter().all(|s| (s - 1.0).abs() < f32::EPSILON) {
             continue;
         }
         scale(&mut graph, pair, &factors)?;

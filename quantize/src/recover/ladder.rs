@@ -47,7 +47,7 @@ impl Rung {
     }
 }
 
-const RUNGS: [Rung; 6] = [
+static RUNGS: [Rung; 6] = [
     Rung::Plain,
     Rung::Observers,
     Rung::Equalization,

@@ -3,19 +3,19 @@
 //! Everything here works on a prepared float graph and the int8 graph made of it, whose layers have the
 //! same names, and looks at real samples one at a time.
 
-pub mod bias_correction;
-pub mod equalize;
+mod bias_correction;
+mod equalize;
 mod factor;
 mod ladder;
 mod layers;
 mod patches;
-pub mod rounding;
-pub mod sensitivity;
+mod rounding;
+mod sensitivity;
 
 pub use bias_correction::correct_biases;
-pub use equalize::equalize;
+pub use equalize::{Equalized, equalize};
 pub use ladder::{Candidate, Ladder, Next, Rung};
-pub use rounding::round_weights;
+pub use rounding::{LONGEST_ROW, round_weights};
 pub use sensitivity::{Sensitivity, sensitivity};
 
 use crate::error::{Error, Result};
