@@ -8,18 +8,20 @@ pub(super) fn range(histogram: &Histogram, quantile: f64) -> (f32, f32) {
     let (min, max) = histogram.extremes();
     let cut = ((1.0 - quantile) * histogram.total() as f64) as u64;
     let half = histogram.width() / 2.0;
-    let edge = |bins: &mut dyn Iterator<Item = (f64, u64)>| {
-        let mut passed = 0;
-        bins.find_map(|(centre, count)| {
-            passed += count;
-            (passed > cut).then_some(centre)
-        })
-    };
     let bins: Vec<_> = histogram.occupied().collect();
-    match (edge(&mut bins.iter().copied()), edge(&mut bins.iter().rev().copied())) {
+    match (edge(bins.iter(), cut), edge(bins.iter().rev(), cut)) {
         (Some(low), Some(high)) => (min.max((low - half) as f32), max.min((high + half) as f32)),
         _ => (min, max),
     }
+}
+
+/// The centre of the first bin by which more than `cut` values are passed.
+fn edge<'a>(mut bins: impl Iterator<Item = &'a (f64, u64)>, cut: u64) -> Option<f64> {
+    let mut passed = 0;
+    bins.find_map(|&(centre, count)| {
+        passed += count;
+        (passed > cut).then_some(centre)
+    })
 }
 
 #[cfg(test)]
