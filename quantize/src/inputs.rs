@@ -16,13 +16,13 @@ pub trait Inputs {
     }
 }
 
-impl Inputs for Vec<Vec<f32>> {
+impl<T: AsRef<[Vec<f32>]>> Inputs for T {
     fn len(&self) -> usize {
-        self.as_slice().len()
+        self.as_ref().len()
     }
 
     fn get(&self, index: usize) -> Cow<'_, [f32]> {
-        Cow::Borrowed(&self[index])
+        Cow::Borrowed(&self.as_ref()[index])
     }
 }
 

@@ -14,8 +14,8 @@ fn relu(b: &mut GraphBuilder, name: &str, x: ValueId, function: Activation) -> V
     b.node(name, Op::Activation { function }, &[x], []).unwrap()
 }
 
-fn calibrated(graph: &Graph, method: Method, samples: &Vec<Vec<f32>>) -> Calibration {
-    calibrate(graph, method, samples, samples).unwrap()
+fn calibrated(graph: &Graph, method: Method, samples: &[Vec<f32>]) -> Calibration {
+    calibrate(graph, method, &samples, &samples).unwrap()
 }
 
 /// Relative error of the int8 form of a prepared graph on `samples`.
@@ -199,10 +199,10 @@ fn dead() -> Graph {
 }
 
 /// Every candidate of the ladder: a valid graph whose answers are near the float ones.
-fn climb(graph: &Graph, samples: &Vec<Vec<f32>>, most: f32) -> usize {
+fn climb(graph: &Graph, samples: &[Vec<f32>], most: f32) -> usize {
     let graph = prepare(graph).unwrap();
     let wanted = outputs(&graph, Isa::best(), samples);
-    let mut ladder = Ladder::new(&graph, Method::Mse, samples, samples, &|| true).unwrap();
+    let mut ladder = Ladder::new(&graph, Method::Mse, &samples, &samples, &|| true).unwrap();
     let mut candidates = 0;
     loop {
         match ladder.climb().unwrap() {

@@ -44,8 +44,8 @@ fn stack() -> (Graph, Vec<Vec<f32>>) {
     (graph, samples.collect())
 }
 
-fn int8(graph: &Graph, samples: &Vec<Vec<f32>>) -> Graph {
-    to_int8(graph, &calibrate(graph, Method::MinMax, samples, samples).unwrap()).unwrap()
+fn int8(graph: &Graph, samples: &[Vec<f32>]) -> Graph {
+    to_int8(graph, &calibrate(graph, Method::MinMax, &samples, &samples).unwrap()).unwrap()
 }
 
 /// Coarser weights, so that rounding them is what the error comes from: each in steps of a fifteenth
@@ -157,7 +157,7 @@ fn the_layer_that_int8_cannot_hold_is_the_most_sensitive_and_f32_saves_it() {
     let found = sensitivity(&graph, &calibration, &samples, ALWAYS).unwrap();
     // The same values are the output of one and the input of the other.
     let worst: BTreeSet<&str> = found[..2].iter().map(|s| s.layer.as_str()).collect();
-    assert_eq!(worst, ["fc", "grouped"].into(), "{found:?}");
+    assert_eq!(worst, BTreeSet::from(["fc", "grouped"]), "{found:?}");
     assert!(found[1].noise > 30.0 * found[2].noise, "{found:?}");
     let wanted = outputs(&graph, Isa::best(), &samples);
     let error = |islands: &[&str]| {

@@ -52,7 +52,7 @@ pub fn sensitivity(
 }
 
 /// Whether int8 changes what the node computes.
-pub(crate) fn is_candidate(graph: &Graph, node: &Node) -> bool {
+fn is_candidate(graph: &Graph, node: &Node) -> bool {
     !stays_real(graph, node) && !node.op.keeps_quant()
 }
 
