@@ -71,7 +71,10 @@ impl Converter<'_> {
     fn node(&mut self, node: &Node) -> Result<()> {
         let y = node.output;
         match &node.op {
-            op if stays_real(self.graph, node) || self.islands.contains(&node.name) => {
+            op if stays_real(self.graph, node)
+                || self.islands.contains(&node.name)
+                || self.moves_island(node) =>
+            {
                 let inputs: Result<Vec<_>> =
                     node.inputs.iter().map(|&id| self.as_float(id)).collect();
                 let weights = op.roles(hipflask_runtime::DType::F32).iter();
@@ -118,6 +121,18 @@ impl Converter<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether `node` only moves the values of an island: they stay what they are until something
+    /// computes in int8.
+    fn moves_island(&self, node: &Node) -> bool {
+        node.op.keeps_quant()
+            && self.float.contains_key(&node.inputs[0])
+            && !self.int8.contains_key(&node.inputs[0])
+            && self.graph.nodes.iter().any(|made| {
+                let is_island = self.islands.contains(&made.name);
+                made.output == node.inputs[0] && (is_island || self.moves_island(made))
+            })
     }
 
     /// The value that a value becomes a part of, where it is read for that alone: with the

@@ -11,7 +11,11 @@ const STEPS: f64 = 255.0;
 /// Exact zeros are left out, as in the source: int8 has them exactly, and after a ReLU they would
 /// outweigh all other values.
 pub(super) fn range(histogram: &Histogram) -> (f32, f32) {
-    let bins: Vec<(f64, u64)> = histogram.occupied_by_others_than_zero().collect();
+    let (min, max) = histogram.extremes();
+    // The centre of an outermost bin may lie beyond all values.
+    let centre = |x: f64| x.clamp(f64::from(min), f64::from(max));
+    let bins = histogram.occupied_by_others_than_zero().map(|(x, count)| (centre(x), count));
+    let bins: Vec<(f64, u64)> = bins.collect();
     search::least(histogram.extremes(), |range| divergence(&bins, range))
 }
 
