@@ -206,14 +206,6 @@ fn the_ladder_climbs_its_rungs_in_order_and_builds_on_what_is_adopted() {
         rungs.push(candidate.rung);
         errors.push(error);
     }
-    let e = hipflask_quantize::recover::equalize(&graph, &samples, ALWAYS).unwrap();
-    println!("PAIRS {:?} float {}", e.pairs, relative_error(&outputs(&e.graph, Isa::best(), &samples), &wanted));
-    for m in [Method::MinMax, Method::Mse] {
-        let c = calibrate(&e.graph, m, &samples, &samples).unwrap();
-        let i8g = to_int8(&e.graph, &c).unwrap();
-        println!("{m:?} {} {:?}", relative_error(&outputs(&i8g, Isa::best(), &samples), &wanted), report(&e.graph, &i8g, &c, &[], &samples).unwrap());
-    }
-    println!("{:?} {:?}", wanted[0], outputs(&graph, Isa::best(), &samples)[1]);
     let in_order = [
         Rung::Plain,
         Rung::Observers,
