@@ -101,6 +101,29 @@ fn convolution_gradients_equal_differences() {
     }
 }
 
+/// What small cases never reach: whole vectors and the rest of a row, tiles of rows and what is left
+/// of them, several samples in a part of the batch.
+#[test]
+fn convolutions_over_many_samples_and_wide_planes_equal_their_composition() {
+    let padded = Conv2dSpec { padding: [1; 4], ..Conv2dSpec::default() };
+    for (x, w, spec) in [
+        ([36, 5, 9, 19], [11, 5, 3, 3], padded),
+        ([36, 5, 9, 19], [11, 5, 3, 3], Conv2dSpec { stride: [2, 2], ..padded }),
+        ([36, 3, 9, 23], [3, 1, 3, 3], Conv2dSpec { groups: 3, ..padded }),
+        ([36, 9, 5, 13], [13, 9, 1, 1], Conv2dSpec::default()),
+    ] {
+        let what = format!("{x:?} {w:?} {spec:?}");
+        let inputs = [random(&x, 1), random(&w, 2), random(&w[..1], 3)];
+        let conv = |t: &[Tensor]| conv2d(&t[0], &t[1], Some(&t[2]), &spec);
+        let composed = |t: &[Tensor]| composed::conv2d(&t[0], &t[1], Some(&t[2]), &spec);
+        assert_close(&what, &conv(&inputs).unwrap(), &composed(&inputs).unwrap());
+        let expected = backward(&inputs, composed).unwrap();
+        for (own, expected) in backward(&inputs, conv).unwrap().iter().zip(&expected) {
+            assert_close(&what, own, expected);
+        }
+    }
+}
+
 #[test]
 fn an_input_without_gradient_changes_no_other_gradient() {
     for (x, w, spec) in convolutions() {

@@ -1,4 +1,4 @@
-//! Convolution of one group: im2col and a product, as on the CPU, over the whole batch at once.
+//! Convolution of one group: im2col and a product over the whole batch at once.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CudaStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
