@@ -113,6 +113,9 @@ Examples:
 pub struct ShipArgs {
     /// The recipe [default: the built-in digits]
     pub recipe: Option<PathBuf>,
+    /// Train the int8 student on as such (quantization-aware), as the recipe's qat table says
+    #[arg(long)]
+    pub qat: bool,
     /// Flags of the run.
     #[command(flatten)]
     pub run: RunArgs,
@@ -156,6 +159,7 @@ Examples:
   hipflask distill examples/fashion-dscnn.toml --teacher out/fashion/teacher.safetensors
   hipflask distill examples/fashion-dscnn.toml --set student.width=16 --out out/narrow
   hipflask distill examples/fashion-dscnn.toml --seeds 3
+  hipflask distill examples/fashion-dscnn.toml --qat --student out/fashion/student-f32.safetensors
   hipflask distill examples/fashion-dscnn.toml --sweep temperature=1,2,4,8
   hipflask distill recipe.toml --sweep optimizer.lr=1e-3,3e-3 --sweep student.width=16,32")]
 pub struct DistillArgs {
@@ -164,6 +168,12 @@ pub struct DistillArgs {
     /// The trained teacher [default: the recipe's file, else the one in the folder of --out]
     #[arg(long, value_name = "FILE")]
     pub teacher: Option<PathBuf>,
+    /// Train on as int8 (quantization-aware), as the recipe's qat table says
+    #[arg(long)]
+    pub qat: bool,
+    /// With --qat: begin with this trained f32 student instead of distilling one
+    #[arg(long, value_name = "FILE", requires = "qat")]
+    pub student: Option<PathBuf>,
     /// Flags of the run.
     #[command(flatten)]
     pub run: RunArgs,

@@ -85,3 +85,13 @@ impl From<hipflask_runtime::Error> for Error {
         Self::new(kind, error.at(), error.message())
     }
 }
+
+impl From<hipflask_quantize::Error> for Error {
+    fn from(error: hipflask_quantize::Error) -> Self {
+        match error {
+            hipflask_quantize::Error::Runtime(error) => error.into(),
+            // It names its place itself.
+            error => Self::new(ErrorKind::Shape, "int8", error.to_string()),
+        }
+    }
+}

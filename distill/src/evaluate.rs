@@ -1,19 +1,41 @@
 //! How good a student is: accuracy, agreement with its teacher, Kullback–Leibler divergence.
 
 use candle_core::{Device, Tensor};
+use hipflask_runtime::format::{Card, ModelFile};
+use hipflask_runtime::graph::Graph;
 use hipflask_runtime::input::Preprocess;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::data::{Batches, DataSet, Split};
 use crate::interpreter::{Mode, Network};
-use crate::teacher::Teacher;
+use crate::teacher::{SessionTeacher, Teacher};
 
 /// Samples in one pass of an evaluation.
 const BATCH: usize = 128;
 
-/// The logits of a network under training for all samples of `split`, in their own order.
+/// The logits of `graph` for all samples of `split`, in their own order: on `device` in f32, by the
+/// device's runtime in int8.
+pub fn graph_logits(
+    graph: &Graph,
+    data: &DataSet,
+    split: &Split,
+    device: &Device,
+) -> Result<Logits> {
+    if graph.values.iter().all(|value| value.quant.is_none()) {
+        return network_logits(&Network::new(graph, device)?, data, split);
+    }
+    let preprocess = Some(data.preprocess.clone());
+    let file = ModelFile { graph: graph.clone(), preprocess, card: Card::default() };
+    teacher_logits(&SessionTeacher::new("student", file)?, data, split)
+}
+
+/// The logits of a network under training for all samples of `split`, in their own order; of one that
+/// computes as its int8 form will, those of that form.
 pub fn network_logits(network: &Network, data: &DataSet, split: &Split) -> Result<Logits> {
+    if network.is_rounded() {
+        return graph_logits(&network.to_graph()?, data, split, network.device());
+    }
     let run = |x: &Tensor| network.forward(x, Mode::Evaluate);
     logits(&run, network.classes(), split, &data.preprocess, network.device())
 }

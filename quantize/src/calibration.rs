@@ -1,18 +1,31 @@
 //! Calibration: run the float graph over real samples with one observer a value.
 
 use hipflask_runtime::graph::Graph;
+use hipflask_runtime::quant::QuantParams;
 use hipflask_runtime::{Model, Options, Session, View};
 
 use crate::error::{Error, Result};
 use crate::observer::{Method, Observer};
 
 /// What a value covers.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Range {
     /// Smallest value to represent.
     pub min: f32,
     /// Largest value to represent.
     pub max: f32,
+}
+
+impl Range {
+    /// Scale and zero point that cover it.
+    pub(crate) fn params(self) -> QuantParams {
+        QuantParams::from_range(self.min, self.max)
+    }
+
+    /// From the smallest to the largest number that `params` can stand for.
+    pub(crate) fn covered_by(params: QuantParams) -> Self {
+        Self { min: params.dequantize(i8::MIN), max: params.dequantize(i8::MAX) }
+    }
 }
 
 /// The ranges of all values of one prepared graph, by value number.

@@ -66,7 +66,7 @@ impl Converter<'_> {
             }
             Op::Conv2d { .. } | Op::Linear => {
                 let (x, xq) = self.as_int8(node.inputs[0])?;
-                let yq = self.calibrated(self.joined(y));
+                let yq = self.calibrated(joined(self.graph, y));
                 let weight = self.graph.f32s(node, "weight")?;
                 let name = node.tensor_name("weight");
                 let shape = self.graph.tensors[&name].shape().clone();
@@ -108,23 +108,8 @@ impl Converter<'_> {
         node.op == Op::Add && self.graph.value(node.output).shape.len() == 3
     }
 
-    /// The value that a value becomes a part of, where it is read for that alone: with the
-    /// parameters of the whole it needs no rescaling, and can be computed in its place.
-    fn joined(&self, id: ValueId) -> ValueId {
-        let mut readers = self.graph.nodes.iter().filter(|node| node.inputs.contains(&id));
-        match (readers.next(), readers.next()) {
-            (Some(node), None)
-                if matches!(node.op, Op::Concat { .. }) && !self.graph.outputs.contains(&id) =>
-            {
-                node.output
-            }
-            _ => id,
-        }
-    }
-
     fn calibrated(&self, id: ValueId) -> QuantParams {
-        let range = self.calibration.ranges[id.0];
-        QuantParams::from_range(range.min, range.max)
+        self.calibration.ranges[id.0].params()
     }
 
     /// The int8 form of a value, made by a quantize node where there is none yet.
@@ -150,5 +135,19 @@ impl Converter<'_> {
         let made = self.builder.node(&name, Op::Dequantize, &[from], [])?;
         self.float.insert(id, made);
         Ok(made)
+    }
+}
+
+/// The value that a value becomes a part of, where it is read for that alone: with the parameters
+/// of the whole it needs no rescaling, and can be computed in its place.
+pub(crate) fn joined(graph: &Graph, id: ValueId) -> ValueId {
+    let mut readers = graph.nodes.iter().filter(|node| node.inputs.contains(&id));
+    match (readers.next(), readers.next()) {
+        (Some(node), None)
+            if matches!(node.op, Op::Concat { .. }) && !graph.outputs.contains(&id) =>
+        {
+            node.output
+        }
+        _ => id,
     }
 }

@@ -14,6 +14,7 @@ mod lut;
 pub mod observer;
 pub mod onnx;
 mod scheme;
+mod sites;
 
 pub use calibration::{Calibration, Calibrator, Range};
 pub use convert::to_int8;
@@ -21,3 +22,4 @@ pub use error::{Error, Result};
 pub use fold::prepare;
 pub use half::to_f16;
 pub use observer::Method;
+pub use sites::{Grid, Sites};

@@ -30,6 +30,9 @@ struct Document {
 pub fn run(args: &DistillArgs, common: &Common, out: &mut dyn Write) -> Result<Outcome> {
     let mut run = Run::new(Some(&args.recipe), &args.run, Progress::new(common))?;
     run.recipe.set_size_budget(args.size_budget);
+    if args.qat {
+        run.recipe.qat.get_or_insert_default();
+    }
     run.recipe.require_student()?;
     let mut cells = Recipe::sweep(Some(&args.recipe), &args.run.set, &args.sweep)?;
     let (folder, progress) = (run.folder.clone(), run.progress);
@@ -39,9 +42,12 @@ pub fn run(args: &DistillArgs, common: &Common, out: &mut dyn Write) -> Result<O
     if !args.sweep.is_empty() {
         for cell in &mut cells {
             cell.recipe.set_size_budget(args.size_budget);
+            if args.qat {
+                cell.recipe.qat.get_or_insert_default();
+            }
             cell.recipe.require_student()?;
         }
-        let report = sweep(runs, &cells, file)?;
+        let report = sweep(runs, &cells, file, args.student.as_deref())?;
         write(&folder.file("sweep.json"), &serde_json::to_vec_pretty(&report)?)?;
         if common.json {
             print_json(out, &report)?;
@@ -55,7 +61,7 @@ pub fn run(args: &DistillArgs, common: &Common, out: &mut dyn Write) -> Result<O
         if args.seeds.is_some() {
             progress.line(&format!("{}: seed {}", run.recipe.name, run.recipe.seed));
         }
-        all.push(Lessons::new(run, file)?.distill()?);
+        all.push(Lessons::new(run, file, args.student.as_deref())?.distill()?);
     }
     let seeds = (all.len() > 1).then(|| {
         let seeds: Vec<u64> = all.iter().map(|run| run.seed).collect();

@@ -17,12 +17,12 @@ use crate::report::gates::Limits;
 use crate::report::model::Students;
 use crate::report::seeds::{Accuracies, SeedsReport};
 use crate::report::{Report, table};
-use crate::stages::convert::{Calibration, convert};
+use crate::stages::convert::convert;
 use crate::stages::run::Run;
 use crate::stages::samples::Samples;
 use crate::stages::student::Taught;
 use crate::stages::validate::{self, Measured};
-use crate::stages::{golden, student, teacher};
+use crate::stages::{golden, qat, student, teacher};
 
 /// Runs the command.
 pub fn run(args: &ShipArgs, common: &Common, out: &mut dyn Write) -> Result<Outcome> {
@@ -32,6 +32,9 @@ pub fn run(args: &ShipArgs, common: &Common, out: &mut dyn Write) -> Result<Outc
         run.recipe.bundle.targets = vec![target.clone()];
     }
     run.recipe.set_size_budget(args.size_budget);
+    if args.qat {
+        run.recipe.qat.get_or_insert_default();
+    }
     if args.explain {
         return explain(&run.recipe, common.json, out);
     }
@@ -88,13 +91,13 @@ fn ship(run: &Run, binaries: &[(String, PathBuf)]) -> Result<Report> {
     let control = student::control(run, &data, teacher)?;
     let mut students = Students { f32: Some(f32), ..Students::default() };
     for &format in &recipe.quantize.to {
+        if let (Some(table), Format::Int8) = (&recipe.qat, format) {
+            let tuned = qat::tune(run, table, &data, &graph, teacher)?;
+            (students.int8, students.converted) = (Some(tuned.report), Some(tuned.converted));
+            continue;
+        }
         run.progress.line(&format!("student: converting to {}", format.name()));
-        let calibration = Calibration {
-            samples: Samples::new(&data.train, &data.preprocess)?,
-            count: recipe.quantize.calibration.samples,
-            method: recipe.quantize.calibration.method,
-        };
-        let converted = convert(&graph, format, &calibration)?;
+        let converted = convert(&graph, format, &qat::calibration(run, &data)?)?;
         let report = student::write(run, &data, "student", format.name(), &converted, teacher)?;
         match format {
             Format::Int8 => students.int8 = Some(report),

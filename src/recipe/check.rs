@@ -8,16 +8,21 @@ use hipflask_distill::trainer::TrainSpec;
 
 use super::Recipe;
 use super::parse::Problem;
+use super::schema::QatTable;
 
 pub(super) type Checked = Result<(), Problem>;
 
 /// Fails with the first key that is out of range or contradicts another.
 pub(super) fn check(recipe: &Recipe) -> Checked {
-    let Recipe { data, teacher, student, distill, quantize, validate, bundle, .. } = recipe;
+    let Recipe { data, teacher, student, distill, qat, quantize, validate, bundle, .. } = recipe;
     let held_out = data.validation > 0;
     let of_teacher = teacher.data.as_ref().map_or(held_out, |own| own.validation > 0);
     training("teacher", &teacher.training(Vec::new()), of_teacher)?;
     training("distill", &distill.training(Vec::new()), held_out)?;
+    if let Some(qat) = qat {
+        training("qat", &qat.training(Vec::new()), held_out)?;
+        objective_of_qat(qat)?;
+    }
 
     let network = |table: &str, network: &Option<String>, layers: &Option<Vec<String>>| {
         if network.is_some() && layers.is_some() {
@@ -78,6 +83,22 @@ pub(super) fn check(recipe: &Recipe) -> Checked {
         return Err(Problem::at("bundle.targets", message));
     }
     Ok(())
+}
+
+/// What quantization-aware training cannot minimise.
+fn objective_of_qat(qat: &QatTable) -> Checked {
+    let Some(loss) = &qat.loss else { return Ok(()) };
+    let wrong = |message: String| Problem::at("qat.loss", format!("qat.loss: {message}"));
+    let objective = WeightedSum::new(loss).map_err(|error| wrong(error.to_string()))?;
+    let refused = objective.needs_features().or(objective.needs_peers().then_some("mutual"));
+    match refused {
+        Some(name) => {
+            let message =
+                format!("{name} is no loss of the student's and the teacher's logits alone");
+            Err(wrong(message))
+        }
+        None => Ok(()),
+    }
 }
 
 /// What losses of inner values cannot be beside.

@@ -120,8 +120,10 @@ impl Recipe {
         Ok(())
     }
 
-    /// Whether a term of `distill.loss` imitates the teacher.
+    /// Whether a term of `distill.loss` or `qat.loss` imitates the teacher.
     pub fn needs_teacher(&self) -> bool {
-        WeightedSum::new(&self.distill.loss).is_ok_and(|loss| loss.needs_teacher())
+        let tuning = self.qat.as_ref().and_then(|qat| qat.loss.as_ref());
+        let needs = |loss| WeightedSum::new(loss).is_ok_and(|loss| loss.needs_teacher());
+        needs(&self.distill.loss) || tuning.is_some_and(|loss| needs(loss))
     }
 }

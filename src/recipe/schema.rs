@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use hipflask_distill::data::{DataSpec, Mix};
-use hipflask_distill::loss::{LossSpec, TemperatureSchedule};
+use hipflask_distill::loss::{LossSpec, Temperature, TemperatureSchedule};
 use hipflask_distill::network::{NetworkSpec, SizeBudget};
 use hipflask_distill::nn::Precision;
 use hipflask_distill::optim::{OptimizerSpec, ScheduleSpec};
@@ -34,6 +34,9 @@ pub struct Recipe {
     pub student: StudentTable,
     /// How the student learns.
     pub distill: DistillTable,
+    /// How the int8 student learns on as such; it is only converted without the table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub qat: Option<QatTable>,
     /// Into which formats the student is converted.
     pub quantize: QuantizeTable,
     /// What the result must reach.
@@ -43,6 +46,7 @@ pub struct Recipe {
 }
 
 training_table! {
+    defaults = TrainSpec::default();
     /// The teacher: trained here, or read from a file.
     pub struct TeacherTable {
         /// Named network, as `resnet8`.
@@ -136,6 +140,7 @@ pub struct StudentTable {
 }
 
 training_table! {
+    defaults = TrainSpec::default();
     /// The student's training.
     pub struct DistillTable {
         /// The weighted sum that the student minimises.
@@ -169,6 +174,49 @@ fn hinton() -> Vec<LossSpec> {
         LossSpec::Kd { temperature: TemperatureSchedule::default(), weight: 0.9 },
         LossSpec::CrossEntropy { weight: 0.1, label_smoothing: 0.0 },
     ]
+}
+
+training_table! {
+    defaults = tuning();
+    /// Quantization-aware training: the student computes as its int8 form will, and learns its weights
+    /// and the scales of its values for that.
+    pub struct QatTable {
+        /// What it minimises; the teacher's probabilities at temperature 1, or the labels where nothing
+        /// else needs a teacher.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub loss: Option<Vec<LossSpec>> = None,
+    }
+}
+
+/// A few epochs of small steps: the student is trained already.
+fn tuning() -> TrainSpec {
+    TrainSpec {
+        epochs: 3,
+        optimizer: OptimizerSpec::AdamW {
+            lr: 1e-4,
+            betas: [0.9, 0.999],
+            eps: 1e-8,
+            weight_decay: 0.0,
+            decay_all: true,
+        },
+        ..TrainSpec::default()
+    }
+}
+
+impl QatTable {
+    /// The objective; `taught` says whether the student has a teacher.
+    pub fn loss(&self, taught: bool) -> Vec<LossSpec> {
+        let default = || {
+            if taught {
+                // High temperatures spoil what int8 can still tell apart.
+                let temperature = Temperature::one().into();
+                vec![LossSpec::Kd { temperature, weight: 1.0 }]
+            } else {
+                TrainSpec::default().loss
+            }
+        };
+        self.loss.clone().unwrap_or_else(default)
+    }
 }
 
 /// Conversion for the board.
@@ -266,6 +314,7 @@ impl Default for Recipe {
             teacher: TeacherTable::default(),
             student: StudentTable::default(),
             distill: DistillTable::default(),
+            qat: None,
             quantize: QuantizeTable::default(),
             validate: ValidateTable::default(),
             bundle: BundleTable::default(),

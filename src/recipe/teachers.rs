@@ -68,6 +68,7 @@ pub struct FileTable {
 }
 
 training_table! {
+    defaults = TrainSpec::default();
     /// A network that learns from the teacher, or from the assistant before it, and teaches the next.
     pub struct AssistantTable {
         /// Its network, as in `[teacher]`.

@@ -1,10 +1,12 @@
 //! The keys that several tables have in common, in one place.
 
-/// Declares a table of its own fields, each with its default, and the keys of a training after them.
+/// Declares a table of its own fields, each with its default, and the keys of a training after them, with
+/// those of `defaults`.
 ///
 /// serde cannot flatten one struct into another and still refuse unknown keys with their line.
 macro_rules! training_table {
     (
+        defaults = $training:expr;
         $(#[$table_attribute:meta])*
         pub struct $table:ident {
             $($(#[$attribute:meta])* pub $field:ident: $type:ty = $default:expr,)*
@@ -48,7 +50,7 @@ macro_rules! training_table {
 
         impl Default for $table {
             fn default() -> Self {
-                let training = TrainSpec::default();
+                let training = $training;
                 Self {
                     $($field: $default,)*
                     epochs: training.epochs,

@@ -2,6 +2,7 @@
 
 use std::io::{Result, Write};
 
+use hipflask_distill::evaluate::Scores;
 use serde::Serialize;
 
 use super::model::{ModelReport, TeacherReport};
@@ -24,6 +25,12 @@ pub struct Distilled {
     pub peers: Vec<TeacherReport>,
     /// Who learnt.
     pub student: ModelReport,
+    /// The student trained on as int8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub int8: Option<ModelReport>,
+    /// The int8 student that this began as, converted without training.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub converted: Option<Scores>,
     /// The same student trained on labels only.
     pub control: Option<ModelReport>,
     /// Accuracy of the student above the control's, as a fraction.
@@ -31,9 +38,14 @@ pub struct Distilled {
 }
 
 impl Distilled {
-    /// Accuracy of the student on the validation samples, where there are any.
+    /// What came of it: the student in int8 where it was trained as such, else in f32.
+    pub fn outcome(&self) -> &ModelReport {
+        self.int8.as_ref().unwrap_or(&self.student)
+    }
+
+    /// Accuracy of the outcome on the validation samples, where there are any.
     pub fn validation(&self) -> Option<f64> {
-        self.student.training.as_ref()?.summary.validation_accuracy()
+        self.outcome().training.as_ref()?.summary.validation_accuracy()
     }
 
     /// A few lines for each network.
@@ -51,9 +63,16 @@ impl Distilled {
                 table::training(out, model.training.as_ref())?;
             }
         }
+        if let Some(converted) = &self.converted {
+            table::accuracy(out, "student int8, converted", converted)?;
+        }
+        if let Some(int8) = &self.int8 {
+            table::accuracy(out, "student int8, trained on", &int8.scores)?;
+            table::training(out, int8.training.as_ref())?;
+        }
         if let Some(gain) = self.gain {
             writeln!(out, "gain over the control: {:+.2} points", gain * 100.0)?;
         }
-        writeln!(out, "The student is in {}: {}", self.folder, self.student.file)
+        writeln!(out, "The student is in {}: {}", self.folder, self.outcome().file)
     }
 }

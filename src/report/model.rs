@@ -149,6 +149,9 @@ pub struct Students {
     /// 8-bit integers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub int8: Option<ModelReport>,
+    /// What int8 was by conversion alone, where it was trained on as such.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub converted: Option<Scores>,
 }
 
 impl Students {

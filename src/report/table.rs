@@ -41,12 +41,17 @@ pub fn write(report: &Report, out: &mut dyn Write) -> Result<()> {
     trained.extend([
         ("control", report.control.as_ref().and_then(|c| c.training.as_ref())),
         ("student", report.students.f32.as_ref().and_then(|s| s.training.as_ref())),
+        ("int8", report.students.int8.as_ref().and_then(|s| s.training.as_ref())),
     ]);
     if trained.iter().any(|(_, training)| training.is_some()) {
         writeln!(out)?;
     }
     for (name, training) in trained.into_iter().filter_map(|(n, t)| Some((n, t?))) {
         writeln!(out, "{name} training: {training}")?;
+    }
+    if let Some(converted) = &report.students.converted {
+        writeln!(out)?;
+        accuracy(out, "int8 by conversion alone", converted)?;
     }
     if let Some(gain) = report.gain {
         let points = gain * 100.0;

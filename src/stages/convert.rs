@@ -1,7 +1,7 @@
 //! From the trained f32 student to f16 and int8.
 
 use anyhow::{Context, Result, bail};
-use hipflask_quantize::{Calibrator, Method, prepare, to_f16, to_int8};
+use hipflask_quantize::{Calibration as Ranges, Calibrator, Method, prepare, to_f16, to_int8};
 use hipflask_runtime::graph::Graph;
 
 use super::samples::Samples;
@@ -22,18 +22,23 @@ pub fn convert(student: &Graph, format: Format, calibration: &Calibration<'_>) -
     match format {
         Format::F16 => to_f16(student).context("f16"),
         Format::Int8 => {
-            if calibration.samples.is_empty() {
-                bail!(
-                    "calibration: no samples were given: int8 finds its ranges on training samples: \
-                     name files in data.train"
-                );
-            }
             let prepared = prepare(student)?;
-            let mut calibrator = Calibrator::new(&prepared, calibration.method)?;
-            for index in calibration.samples.spread(calibration.count) {
-                calibrator.observe(&calibration.samples.get(index))?;
-            }
-            Ok(to_int8(&prepared, &calibrator.finish()?)?)
+            Ok(to_int8(&prepared, &calibrate(&prepared, calibration)?)?)
         }
     }
+}
+
+/// The ranges of the values of `prepared`, a student made ready for int8.
+pub fn calibrate(prepared: &Graph, calibration: &Calibration<'_>) -> Result<Ranges> {
+    if calibration.samples.is_empty() {
+        bail!(
+            "calibration: no samples were given: int8 finds its ranges on training samples: name \
+             files in data.train"
+        );
+    }
+    let mut calibrator = Calibrator::new(prepared, calibration.method)?;
+    for index in calibration.samples.spread(calibration.count) {
+        calibrator.observe(&calibration.samples.get(index))?;
+    }
+    Ok(calibrator.finish()?)
 }

@@ -11,7 +11,7 @@ use super::folder::RunFolder;
 use super::run::Run;
 use super::scored::Scored;
 use super::student::{self, Taught};
-use super::teacher;
+use super::{qat, teacher};
 use crate::recipe::schema::{StudentTable, TeacherTable};
 use crate::report::distilled::Distilled;
 use crate::report::model::ModelReport;
@@ -21,6 +21,8 @@ pub struct Lessons<'a> {
     run: Run,
     /// `--teacher`.
     file: Option<&'a Path>,
+    /// `--student`.
+    student: Option<&'a Path>,
     data: DataSet,
     teacher: Option<Scored>,
     controls: Vec<(Control, Option<ModelReport>)>,
@@ -30,13 +32,15 @@ pub struct Lessons<'a> {
 type Control = (DataSpec, StudentTable, TrainSpec, TeacherTable);
 
 impl<'a> Lessons<'a> {
-    /// Those of `run`; its teacher is in `file` where that is given.
-    pub fn new(run: Run, file: Option<&'a Path>) -> Result<Self> {
-        if let Some(file) = file.filter(|file| !file.is_file()) {
-            bail!("--teacher {}: there is no such file", file.display());
+    /// Those of `run`; its teacher is in `file` where that is given, its trained student in `student`.
+    pub fn new(run: Run, file: Option<&'a Path>, student: Option<&'a Path>) -> Result<Self> {
+        for (flag, file) in [("--teacher", file), ("--student", student)] {
+            if let Some(file) = file.filter(|file| !file.is_file()) {
+                bail!("{flag} {}: there is no such file", file.display());
+            }
         }
         let data = run.data(None)?;
-        Ok(Self { run, file, data, teacher: None, controls: Vec::new() })
+        Ok(Self { run, file, student, data, teacher: None, controls: Vec::new() })
     }
 
     /// Distils by the run's own recipe, in its own folder.
@@ -72,7 +76,12 @@ impl<'a> Lessons<'a> {
         };
         let data = data.as_ref().unwrap_or(&self.data);
         let teacher = own_teacher.as_ref().or(self.teacher.as_ref().filter(|_| needs_teacher));
-        let Taught { report: student, chain, peers, .. } = student::distill(own, data, teacher)?;
+        let Taught { graph, report: student, chain, peers } = match self.student {
+            Some(file) => student::open(file, data, teacher)?,
+            None => student::distill(own, data, teacher)?,
+        };
+        let tune = |table| qat::tune(own, table, data, &graph, teacher);
+        let tuned = recipe.qat.as_ref().map(tune).transpose()?;
 
         let control_of = |run: &Run| -> Control {
             let recipe = run.recipe.clone();
@@ -82,7 +91,7 @@ impl<'a> Lessons<'a> {
         let known = self.controls.iter().find(|(known, _)| *known == key);
         let control = match known.map(|(_, report)| report.clone()) {
             Some(report) => report,
-            None if !recipe.distill.control => None,
+            None if !recipe.distill.control || self.student.is_some() => None,
             None => {
                 let place = if key == control_of(&self.run) { &self.run } else { own };
                 let report = student::control(place, data, teacher)?;
@@ -99,6 +108,8 @@ impl<'a> Lessons<'a> {
             peers,
             student,
             control,
+            converted: tuned.as_ref().map(|tuned| tuned.converted.clone()),
+            int8: tuned.map(|tuned| tuned.report),
             gain: gain.map(|(student, control)| student - control),
         })
     }

@@ -7,8 +7,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use hipflask_distill::data::DataSet;
 use hipflask_distill::device::Device;
-use hipflask_distill::evaluate::{Logits, accuracy, network_logits, score};
-use hipflask_distill::interpreter::Network;
+use hipflask_distill::evaluate::{Logits, accuracy, graph_logits, score};
 use hipflask_distill::tract::Tract;
 use hipflask_distill::trainer::Trained;
 use hipflask_runtime::graph::Graph;
@@ -112,8 +111,7 @@ pub fn training(trained: &Trained, data: &DataSet, device: &Device) -> Result<Tr
     let labels = data.test.labels.as_ref().filter(|labels| !labels.is_empty());
     let other = match trained.other().zip(labels) {
         Some((graph, labels)) => {
-            let network = Network::new(graph, device)?;
-            Some(accuracy(&network_logits(&network, data, &data.test)?, labels))
+            Some(accuracy(&graph_logits(graph, data, &data.test, device)?, labels))
         }
         None => None,
     };

@@ -9,6 +9,7 @@ pub mod lessons;
 pub mod measure;
 pub mod monitor;
 pub mod peers;
+pub mod qat;
 pub mod run;
 pub mod samples;
 pub mod scored;

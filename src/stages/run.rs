@@ -7,6 +7,7 @@ use hipflask_distill::data::{DataSet, DataSpec, Places};
 use hipflask_distill::device::{self, Device};
 use hipflask_distill::teacher::Teacher;
 use hipflask_distill::trainer::{Files, Peer, TrainSpec, Trained, Training, train_with_peers};
+use hipflask_quantize::Calibration;
 use hipflask_runtime::graph::Graph;
 use hipflask_runtime::kernels::Isa;
 
@@ -115,6 +116,21 @@ impl Run {
         Ok(self.train_with_peers(role, graph, &[], data, teacher, spec)?.swap_remove(0))
     }
 
+    /// Trains `graph`, folded and in PyTorch's layout, as its int8 form will compute; the ranges of its
+    /// values are in `calibration`. What is trained comes in int8.
+    pub fn train_rounded(
+        &self,
+        role: &str,
+        graph: &Graph,
+        calibration: &Calibration,
+        data: &DataSet,
+        teacher: Option<&dyn Teacher>,
+        spec: &TrainSpec,
+    ) -> Result<Trained> {
+        let lesson = (teacher, spec, Some(calibration));
+        Ok(self.train_all(role, graph, &[], data, lesson)?.swap_remove(0))
+    }
+
     /// Trains `graph` as `role` together with `peers`, whose metrics go to the run's folder too; gives
     /// what became of it, then of each of them.
     pub fn train_with_peers(
@@ -125,6 +141,17 @@ impl Run {
         data: &DataSet,
         teacher: Option<&dyn Teacher>,
         spec: &TrainSpec,
+    ) -> Result<Vec<Trained>> {
+        self.train_all(role, graph, peers, data, (teacher, spec, None))
+    }
+
+    fn train_all(
+        &self,
+        role: &str,
+        graph: &Graph,
+        peers: &[Companion],
+        data: &DataSet,
+        (teacher, spec, calibration): (Option<&dyn Teacher>, &TrainSpec, Option<&Calibration>),
     ) -> Result<Vec<Trained>> {
         let (checkpoint, metrics) = (self.folder.checkpoint(role), self.folder.metrics(role));
         let cache = self.recipe.distill.cache.clone();
@@ -142,6 +169,7 @@ impl Run {
             role,
             graph,
             data,
+            calibration,
             teacher,
             spec,
             seed: self.recipe.seed,

@@ -1,5 +1,7 @@
 //! The student: distilled from the teacher, and its control, which has the labels only.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, bail};
 use hipflask_distill::data::DataSet;
 use hipflask_distill::network::{Fit, NetworkSpec, SizeBudget};
@@ -7,7 +9,7 @@ use hipflask_distill::soft_targets::Views;
 use hipflask_distill::teacher::load_weights;
 use hipflask_distill::trainer::{TrainSpec, Trained};
 use hipflask_runtime::format::{Card, ModelFile};
-use hipflask_runtime::graph::Graph;
+use hipflask_runtime::graph::{Graph, Layout};
 use hipflask_runtime::{Model, file::write_atomically};
 
 use super::measure::{self, measure};
@@ -15,6 +17,7 @@ use super::run::Run;
 use super::samples::Samples;
 use super::scored::Scored;
 use super::{chain, peers};
+use crate::open;
 use crate::report::model::{ModelReport, TeacherReport};
 
 /// The student's network, and where a budget chose its width, what it takes.
@@ -98,6 +101,27 @@ pub fn distill(run: &Run, data: &DataSet, teacher: Option<&Scored>) -> Result<Ta
     let (graph, report) = measured(run, data, "student", own, teacher)?;
     let chain = chain.into_iter().map(|link| link.report).collect();
     Ok(Taught { graph, report, chain, peers })
+}
+
+/// The trained f32 student at `path`, measured on the test samples.
+pub fn open(path: &Path, data: &DataSet, teacher: Option<&Scored>) -> Result<Taught> {
+    let name = path.display().to_string();
+    let file = open::model_file(path)?;
+    if file.graph.layout != Layout::Nchw {
+        bail!("--student {name}: it is already converted: begin with the f32 student");
+    }
+    let preprocess = file.preprocess.as_ref().unwrap_or(&data.preprocess);
+    if preprocess != &data.preprocess {
+        bail!(
+            "--student {name}: it learnt with another preprocessing than the recipe's [data] has: use \
+             the recipe that it was trained by"
+        );
+    }
+    let samples = Samples::new(&data.test, preprocess)?;
+    let model = Model::from_graph(file.graph.clone())?;
+    let mut report = measure(&model, &name, &samples, teacher.map(|t| &t.logits))?;
+    report.bytes = std::fs::metadata(path)?.len();
+    Ok(Taught { graph: file.graph, report, chain: Vec::new(), peers: Vec::new() })
 }
 
 /// Where the recipe asks for it, trains the same student from the same weights with the same budget

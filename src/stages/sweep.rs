@@ -13,13 +13,18 @@ use crate::report::seeds::Spread;
 use crate::report::sweep::{SweepReport, SweepRun};
 
 /// Distils by the recipes of `cells`, each in a folder of its own within that of every run; `file`
-/// is the teacher of `--teacher`.
-pub fn sweep(runs: Vec<Run>, cells: &[Cell], file: Option<&Path>) -> Result<SweepReport> {
+/// is the teacher of `--teacher`, `student` the student of `--student`.
+pub fn sweep(
+    runs: Vec<Run>,
+    cells: &[Cell],
+    file: Option<&Path>,
+    student: Option<&Path>,
+) -> Result<SweepReport> {
     let seeds: Vec<u64> = runs.iter().map(|run| run.recipe.seed).collect();
     let outer = runs.first().map(|run| (run.recipe.name.clone(), run.folder.outer()));
     let mut outcomes: Vec<Vec<Outcome>> = cells.iter().map(|_| Vec::new()).collect();
     for (i, run) in runs.into_iter().enumerate() {
-        let mut lessons = Lessons::new(run.clone(), file)?;
+        let mut lessons = Lessons::new(run.clone(), file, student)?;
         for (j, (cell, outcomes)) in cells.iter().zip(&mut outcomes).enumerate() {
             let recipe = Recipe { seed: run.recipe.seed, ..cell.recipe.clone() };
             let own = run.within(&cell.folder(), recipe);
@@ -64,7 +69,7 @@ fn line(cell: &Cell, outcomes: &[Outcome]) -> SweepRun {
         values: cell.values.iter().map(|(_, value)| value.clone()).collect(),
         folders: outcomes.iter().map(|outcome| outcome.folder.clone()).collect(),
         validation: spread(&Distilled::validation),
-        accuracy: spread(&|run| run.student.scores.accuracy),
+        accuracy: spread(&|run| run.outcome().scores.accuracy),
         gain: spread(&|run| run.gain),
         failed: outcomes.iter().find_map(|outcome| outcome.result.clone().err()),
     }

@@ -15,6 +15,7 @@ mod onnx;
 mod peers;
 mod pictures;
 mod predict;
+mod qat;
 mod quantize;
 mod resume;
 mod seed;

@@ -1,6 +1,7 @@
 //! Runs a graph over candle variables: the network while it is trained, and as a teacher.
 
 mod nodes;
+mod rounding;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +17,8 @@ use crate::nn::{
 };
 use crate::optim::Parameter;
 use crate::{Error, ErrorKind, Result};
+
+use self::rounding::Rounding;
 
 pub use nodes::{Feature, Nodes};
 
@@ -55,6 +58,8 @@ pub struct Network {
     precision: Precision,
     /// How many nodes read each value; being the output counts too.
     uses: Vec<usize>,
+    /// Only where it computes as its int8 form will.
+    rounding: Option<Rounding>,
 }
 
 impl Network {
@@ -92,6 +97,7 @@ impl Network {
             uses: graph.use_counts(),
             nodes: Nodes::new(graph),
             graph: graph.clone(),
+            rounding: None,
         })
     }
 
@@ -152,11 +158,17 @@ impl Network {
         }
         values[self.graph.inputs[0].0] = Some(x.clone());
         let mut relu_done = false;
-        for (node, &takes_relu) in self.graph.nodes.iter().zip(&self.takes_relu) {
+        for (index, (node, &takes_relu)) in
+            self.graph.nodes.iter().zip(&self.takes_relu).enumerate()
+        {
             let mut inputs = Vec::with_capacity(node.inputs.len());
             for id in &node.inputs {
                 let value = values[id.0].clone();
-                inputs.push(value.ok_or_else(|| unordered(node))?);
+                let value = value.ok_or_else(|| unordered(node))?;
+                inputs.push(match &self.rounding {
+                    Some(rounding) => rounding.read(index, *id, value)?,
+                    None => value,
+                });
                 uses[id.0] -= 1;
                 if uses[id.0] == 0 {
                     values[id.0] = None;
@@ -166,10 +178,14 @@ impl Network {
             let output = if std::mem::replace(&mut relu_done, takes_relu) {
                 inputs.swap_remove(0)
             } else {
-                self.node(node, &inputs, mode, takes_relu).map_err(|error| {
+                self.node(index, &inputs, mode, takes_relu).map_err(|error| {
                     let message = error.to_string();
                     Error::new(error.kind(), format!("layer {:?}", node.name), message)
                 })?
+            };
+            let output = match &self.rounding {
+                Some(rounding) => rounding.written(node.output, output)?,
+                None => output,
             };
             values[node.output.0] = Some(output);
         }
@@ -181,15 +197,20 @@ impl Network {
         Ok(Forward { output: value(self.graph.outputs[0])?, features })
     }
 
-    /// The graph with the present weights.
+    /// The graph with the present weights; in int8 where the network is
+    /// [rounded](Self::rounded).
     pub fn to_graph(&self) -> Result<Graph> {
         let mut graph = self.graph.clone();
-        for (name, var) in &self.tensors {
+        let own = |(name, _): &(&String, &Var)| self.graph.tensors.contains_key(*name);
+        for (name, var) in self.tensors.iter().filter(own) {
             let values = var.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
             let tensor = hipflask_runtime::Tensor::from_f32(var.dims(), &values);
             graph.tensors.insert(name.clone(), tensor);
         }
-        Ok(graph)
+        match &self.rounding {
+            Some(rounding) => rounding.to_int8(graph),
+            None => Ok(graph),
+        }
     }
 
     /// Copies of all tensors by name: trained ones and running statistics.
@@ -224,7 +245,8 @@ impl Network {
         Some(if tracked { var.as_tensor().clone() } else { var.as_detached_tensor() })
     }
 
-    fn node(&self, node: &Node, inputs: &[Tensor], mode: Mode, relu: bool) -> Result<Tensor> {
+    fn node(&self, index: usize, inputs: &[Tensor], mode: Mode, relu: bool) -> Result<Tensor> {
+        let node = &self.graph.nodes[index];
         let x = inputs.first().ok_or_else(|| unordered(node))?;
         let required = |role: &str| {
             self.weight(node, role, mode).ok_or_else(|| {
@@ -232,6 +254,10 @@ impl Network {
             })
         };
         let bias = || self.weight(node, "bias", mode);
+        let kernel = || match &self.rounding {
+            Some(rounding) => rounding.weight(index, &required("weight")?),
+            None => required("weight"),
+        };
         let precision = match mode {
             Mode::Train => self.precision,
             Mode::Evaluate => Precision::F32,
@@ -239,9 +265,9 @@ impl Network {
         let y = match &node.op {
             &Op::Conv2d { stride, padding, dilation, groups } => {
                 let spec = Conv2dSpec { stride, padding, dilation, groups, precision };
-                conv2d(x, &required("weight")?, bias().as_ref(), &spec)?
+                conv2d(x, &kernel()?, bias().as_ref(), &spec)?
             }
-            Op::Linear => linear_in(x, &required("weight")?, bias().as_ref(), precision)?,
+            Op::Linear => linear_in(x, &kernel()?, bias().as_ref(), precision)?,
             Op::BatchNorm { eps } => {
                 let (gamma, beta) = (required("weight")?, required("bias")?);
                 self.batch_norm(node, x, (&gamma, &beta), f64::from(*eps), mode, relu)?

@@ -34,7 +34,7 @@ fn conv(padding: usize, stride: usize, groups: usize) -> Op {
 }
 
 /// Every operation that can be trained, with a residual connection and odd sizes.
-fn network() -> Graph {
+pub(super) fn network() -> Graph {
     let mut b = GraphBuilder::new("everything", Layout::Nchw);
     let x = b.input("image", [1, 2, 9, 7]);
     let y = b.node("conv1", conv(1, 1, 1), &[x], [("weight", weights(&[4, 2, 3, 3], 1))]).unwrap();

@@ -13,6 +13,7 @@ mod conv2d;
 mod conv2d_backward;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod fake_quantize;
 #[cfg(test)]
 pub(crate) mod gradcheck;
 mod layer_norm;
@@ -34,6 +35,7 @@ pub use activation::activate;
 pub use attention::attention;
 pub use batch_norm::{BatchStatistics, batch_norm_eval, batch_norm_train};
 pub use conv2d::{Conv2dSpec, conv2d};
+pub use fake_quantize::{fake_quantize, fake_quantize_weights};
 pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use pool::{PoolSpec, avg_pool2d, global_avg_pool, max_pool2d};

@@ -68,8 +68,9 @@ impl Optimizer {
         self.steps += 1;
         for (Parameter { var, .. }, state) in self.parameters.iter().zip(&mut self.state) {
             let Some(gradient) = gradients.get(var) else { continue };
-            // Biases and batch norm's parameters are the vectors.
-            let decays = self.spec.decay_all() || var.rank() > 1;
+            // Biases and batch norm's parameters are the vectors; a learnt scale is a number, and is not
+            // drawn to any.
+            let decays = var.rank() > usize::from(!self.spec.decay_all());
             let rule = Rule::new(&self.spec, self.steps, factor, decays);
             match state {
                 State::Host(state) => {

@@ -24,6 +24,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use candle_core::Device;
+use hipflask_quantize::Calibration;
 use hipflask_runtime::graph::Graph;
 
 use self::run::Run;
@@ -49,6 +50,10 @@ pub struct Training<'a> {
     pub data: &'a DataSet,
     /// Whom it learns from, where the objective needs a teacher.
     pub teacher: Option<&'a dyn Teacher>,
+    /// The ranges of the graph's values, for quantization-aware training: the network then computes as
+    /// its int8 form will, learns their scales too, and is handed out in int8 (see
+    /// [`Network::rounded`]).
+    pub calibration: Option<&'a Calibration>,
     /// Budget and rules.
     pub spec: &'a TrainSpec,
     /// Decides the order of samples and their augmentation.
@@ -112,14 +117,21 @@ pub fn train_with_peers(
 ) -> Result<Vec<Trained>> {
     let peers = peers.iter().map(|peer| {
         let files = Files { metrics: peer.metrics, events: peer.events, ..training.files };
-        Training { role: peer.role, graph: peer.graph, files, ..*training }
+        Training { role: peer.role, graph: peer.graph, calibration: None, files, ..*training }
     });
     let peers: Vec<Training<'_>> = peers.collect();
     let all = || std::iter::once(training).chain(&peers);
     all().try_for_each(check)?;
     let network = |training: &Training<'_>| {
-        let network = Network::new(training.graph, training.device)?;
-        let averaged = training.spec.ema.map(|_| Network::new(training.graph, training.device));
+        let new = || {
+            let network = Network::new(training.graph, training.device)?;
+            match training.calibration {
+                Some(calibration) => network.rounded(calibration),
+                None => Ok(network),
+            }
+        };
+        let network = new()?;
+        let averaged = training.spec.ema.map(|_| new());
         Ok((network.in_precision(training.spec.precision), averaged.transpose()?))
     };
     let networks = all().map(network).collect::<Result<Vec<_>>>()?;

@@ -216,18 +216,20 @@ impl<'a> Run<'a> {
 }
 
 fn run_id(training: &Training<'_>, peers: &[Training<'_>]) -> RunId {
-    let Training { graph, data, teacher, spec, seed, device, .. } = training;
+    let Training { graph, data, teacher, calibration, spec, seed, device, .. } = training;
     let json = |value: serde_json::Result<String>| value.unwrap_or_default();
     let mut samples = Fingerprint::new();
     samples.bytes(data.fingerprint.as_bytes());
     samples.bytes(json(serde_json::to_string(&data.augment)).as_bytes());
     samples.bytes(json(serde_json::to_string(&data.preprocess)).as_bytes());
+    let ranges = calibration.map(|own| json(serde_json::to_string(&own.ranges)));
+    let ranges = ranges.unwrap_or_default();
     RunId {
         network: fingerprint(graph),
         peers: peers.iter().map(|peer| fingerprint(peer.graph)).collect(),
         data: samples.finish(),
         teacher: teacher.map(Teacher::fingerprint),
-        options: json(serde_json::to_string(spec)),
+        options: json(serde_json::to_string(spec)) + &ranges,
         seed: *seed,
         device: format!("{:?}", device.location()),
     }

@@ -3,6 +3,7 @@
 
 mod methods;
 mod peers;
+mod rounded;
 
 use std::cell::Cell;
 use std::path::PathBuf;
@@ -149,17 +150,21 @@ impl Run<'_> {
     }
 
     fn trained(&self) -> Result<Trained> {
-        let training = Training {
+        train(&self.training(), &mut Silent)
+    }
+
+    fn training(&self) -> Training<'_> {
+        Training {
             role: "student",
             graph: self.graph,
             data: self.data,
+            calibration: None,
             teacher: self.teacher,
             spec: &self.spec,
             seed: 3,
             device: &Device::Cpu,
             files: self.files,
-        };
-        train(&training, &mut Silent)
+        }
     }
 
     fn error(&self) -> Error {
@@ -662,6 +667,7 @@ fn a_loss_scale_changes_no_bit_and_goes_on_from_the_checkpoint() {
             role: "student",
             graph: &graph,
             data: &data,
+            calibration: None,
             teacher: None,
             spec: &half,
             seed: 3,

@@ -13,6 +13,7 @@ fn together(run: &super::Run<'_>, peers: &[&Graph]) -> Result<Vec<Trained>> {
         role: "student",
         graph: run.graph,
         data: run.data,
+        calibration: None,
         teacher: run.teacher,
         spec: &run.spec,
         seed: 3,
