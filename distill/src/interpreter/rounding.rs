@@ -77,13 +77,10 @@ impl Rounding {
 
     fn round(&self, grid: usize, value: &Tensor) -> Result<Tensor> {
         let QuantParams { scale, zero_point } = self.sites.grids[grid].params;
-        match &self.scales[grid] {
-            Some(scale) => fake_quantize(value, scale, zero_point),
-            None => {
-                let scale = Tensor::new(scale.ln(), value.device())?;
-                fake_quantize(value, &scale, zero_point)
-            }
+        if let Some(scale) = &self.scales[grid] {
+            return fake_quantize(value, scale, zero_point);
         }
+        fake_quantize(value, &Tensor::new(scale.ln(), value.device())?, zero_point)
     }
 
     /// `graph`, the float one with the present weights, in int8 on the present grids.

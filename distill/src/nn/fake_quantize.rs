@@ -50,9 +50,9 @@ pub fn fake_quantize_weights(w: &Tensor) -> Result<Tensor> {
 fn composed(x: &Tensor, log_scale: &Tensor, op: &FakeQuantize) -> Result<Tensor> {
     let constant = (log_scale.detach() * (1.0 - op.share))?;
     let scale = ((log_scale * op.share)? + constant)?.exp()?;
-    let steps = x.broadcast_div(&scale)?;
+    let steps = x.broadcast_div(&scale)?.clamp(op.lowest, op.highest)?;
     let rounded = (&steps + (steps.detach().round()? - steps.detach())?)?;
-    Ok(rounded.clamp(op.lowest, op.highest)?.broadcast_mul(&scale)?)
+    Ok(rounded.broadcast_mul(&scale)?)
 }
 
 struct FakeQuantize {
@@ -101,9 +101,14 @@ impl CustomOp2 for FakeQuantize {
                 let (lowest, highest) = (self.lowest, self.highest);
                 let f = |dy: f32, x: f32| {
                     let steps = x / scale;
-                    let within = steps.clamp(lowest, highest);
-                    let slope = within.round_ties_even() - within;
-                    (dy * if within == steps { slope } else { within }, 0.0)
+                    let slope = if steps < lowest {
+                        lowest
+                    } else if steps > highest {
+                        highest
+                    } else {
+                        steps.round_ties_even() - steps
+                    };
+                    (dy * slope, 0.0)
                 };
                 vectorized(PairSums { a: dy, b: x, channels: 1, plane: x.len(), c: 0, f }).0
             })

@@ -48,7 +48,7 @@ fn training_as_int8_mends_ranges_and_is_validated_by_integers() {
     let int8 = trained.last.clone();
     assert!(int8.tensors["conv1.weight"].i8s().is_ok());
     let after = reached(&int8, &data);
-    assert!(before < 0.8 && after > 0.9, "{before} before, {after} after");
+    assert!(before < 0.6 && after > 0.85, "{before} before, {after} after");
     // The validation accuracy of the last epoch is that of the very integers.
     let validation = data.validation.as_ref().unwrap();
     let logits = graph_logits(&int8, &data, validation, &Device::Cpu).unwrap();
