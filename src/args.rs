@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
@@ -9,6 +10,7 @@ use hipflask_distill::network::SizeBudget;
 use hipflask_quantize::Method;
 
 use crate::recipe::Format;
+use crate::stages::portions::HELD;
 
 /// Distils a teacher into a student, quantizes it and proves it on the board.
 #[derive(Clone, Debug, Parser)]
@@ -197,6 +199,8 @@ Examples:
   hipflask quantize out/fashion/student-f32.safetensors --data examples/fashion-dscnn.toml
   hipflask quantize out/digits/student-f32.safetensors --method percentile --calibrate 256
   hipflask quantize out/digits/student-f32.safetensors --to f16 --out small
+  hipflask quantize out/fashion/student-f32.safetensors --data fashion.toml --max-drop 0.3 --time 10m
+  hipflask quantize out/digits/student-f32.safetensors --to int8 --observer auto --report
   hipflask quantize network.onnx --data recipe.toml --to int8")]
 pub struct QuantizeArgs {
     /// The f32 student, or a network as .onnx: float, or quantized as QDQ
@@ -211,9 +215,25 @@ pub struct QuantizeArgs {
     /// Training samples that int8 is calibrated with [default: the recipe's, 512]
     #[arg(long, value_name = "N")]
     pub calibrate: Option<usize>,
-    /// How int8 chooses ranges [default: the recipe's, mse]
-    #[arg(long, value_parser = method_parser())]
+    /// How int8 chooses ranges; auto takes for each value what errs least on held samples [default:
+    /// the recipe's, mse]
+    #[arg(long, visible_alias = "observer", value_parser = method_parser())]
     pub method: Option<Method>,
+    /// Do more and more for int8 until it loses at most so many percentage points of accuracy against
+    /// f32 on held samples (without labels: until so few percent get another class); gate: whether it
+    /// does
+    #[arg(long, value_name = "POINTS", value_parser = points)]
+    pub max_drop: Option<f64>,
+    /// Time for that, as 90s, 10m or 1h; the best so far is kept [default: until nothing is left to do]
+    #[arg(long, value_name = "TIME", value_parser = duration, requires = "max_drop")]
+    pub time: Option<Duration>,
+    /// Most held samples that choices are made by: validation samples, or training samples that do not
+    /// calibrate
+    #[arg(long, value_name = "N", default_value_t = HELD as u64, value_parser = positive())]
+    pub held: u64,
+    /// Also show what int8 does to each layer
+    #[arg(long)]
+    pub report: bool,
     /// Folder for the results [default: the model's own]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -390,6 +410,16 @@ pub struct BundleArgs {
 
 fn points(text: &str) -> Result<f64, String> {
     number(text, 0.0..=100.0, "percentage points from 0 to 100")
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let units = [("s", 1.0), ("m", 60.0), ("h", 3600.0)];
+    let parsed = units.iter().find_map(|(unit, seconds)| {
+        let number: f64 = text.strip_suffix(unit)?.parse().ok()?;
+        Duration::try_from_secs_f64(number * seconds).ok()
+    });
+    parsed
+        .ok_or_else(|| "it must be a number of seconds, minutes or hours, as 90s, 10m or 1h".into())
 }
 
 fn share(text: &str) -> Result<f64, String> {

@@ -1,6 +1,6 @@
 //! Converting a prepared float graph to int8, node by node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hipflask_runtime::graph::{Graph, GraphBuilder, Layout, Node, Op, ValueId};
 use hipflask_runtime::quant::QuantParams;
@@ -16,6 +16,15 @@ use crate::{lut, scheme};
 /// vector that could not be folded, and of a transformer all but its linear layers and the
 /// activations between them. Inputs and outputs of the network stay f32.
 pub fn to_int8(graph: &Graph, calibration: &Calibration) -> Result<Graph> {
+    to_mixed(graph, calibration, &BTreeSet::new())
+}
+
+/// As [`to_int8`], where the nodes named in `islands` stay in f32 too.
+pub fn to_mixed(
+    graph: &Graph,
+    calibration: &Calibration,
+    islands: &BTreeSet<String>,
+) -> Result<Graph> {
     if calibration.ranges.len() != graph.values.len() {
         let (got, wanted) = (calibration.ranges.len(), graph.values.len());
         return Err(Error::OtherGraph { got, wanted });
@@ -23,6 +32,7 @@ pub fn to_int8(graph: &Graph, calibration: &Calibration) -> Result<Graph> {
     let mut converter = Converter {
         graph,
         calibration,
+        islands,
         builder: GraphBuilder::new(graph.name.clone(), Layout::Nhwc),
         int8: BTreeMap::new(),
         float: BTreeMap::new(),
@@ -39,9 +49,17 @@ pub fn to_int8(graph: &Graph, calibration: &Calibration) -> Result<Graph> {
     Ok(converter.builder.finish(&outputs?)?)
 }
 
+/// Whether `node` of a float graph stays in f32 whatever is asked: it knows nothing else, or it adds
+/// to the tokens that pass through a transformer: layer after layer adds to the same ones, and each
+/// rounding to int8 would stay in them to the end.
+pub(crate) fn stays_real(graph: &Graph, node: &Node) -> bool {
+    node.op.is_real() || node.op == Op::Add && graph.value(node.output).shape.len() == 3
+}
+
 struct Converter<'a> {
     graph: &'a Graph,
     calibration: &'a Calibration,
+    islands: &'a BTreeSet<String>,
     builder: GraphBuilder,
     /// For values of the float graph: their int8 form, once there is one.
     int8: BTreeMap<ValueId, (ValueId, QuantParams)>,
@@ -53,7 +71,10 @@ impl Converter<'_> {
     fn node(&mut self, node: &Node) -> Result<()> {
         let y = node.output;
         match &node.op {
-            op if op.is_real() || self.adds_tokens(node) => {
+            op if stays_real(self.graph, node)
+                || self.islands.contains(&node.name)
+                || self.moves_island(node) =>
+            {
                 let inputs: Result<Vec<_>> =
                     node.inputs.iter().map(|&id| self.as_float(id)).collect();
                 let weights = op.roles(hipflask_runtime::DType::F32).iter();
@@ -102,10 +123,16 @@ impl Converter<'_> {
         Ok(())
     }
 
-    /// Whether `node` adds to the tokens that pass through a transformer: layer after layer adds to
-    /// the same ones, and each rounding to int8 would stay in them to the end.
-    fn adds_tokens(&self, node: &Node) -> bool {
-        node.op == Op::Add && self.graph.value(node.output).shape.len() == 3
+    /// Whether `node` only moves the values of an island: they stay what they are until something
+    /// computes in int8.
+    fn moves_island(&self, node: &Node) -> bool {
+        node.op.keeps_quant()
+            && self.float.contains_key(&node.inputs[0])
+            && !self.int8.contains_key(&node.inputs[0])
+            && self.graph.nodes.iter().any(|made| {
+                let is_island = self.islands.contains(&made.name);
+                made.output == node.inputs[0] && (is_island || self.moves_island(made))
+            })
     }
 
     fn calibrated(&self, id: ValueId) -> QuantParams {

@@ -54,6 +54,9 @@ pub enum Error {
         /// Values in the network.
         wanted: usize,
     },
+    /// Time was over before the work was done.
+    #[error("stopped: the time that was given is over: give more, or fewer calibration samples")]
+    Stopped,
     /// The runtime refused the graph.
     #[error(transparent)]
     Runtime(#[from] hipflask_runtime::Error),

@@ -1,15 +1,17 @@
 //! Folding batch norm into the layer before it (Jacob et al. 2018, section 3.2).
 
 use hipflask_runtime::graph::{Graph, Node, Op};
-use hipflask_runtime::{Result as RuntimeResult, Tensor};
+use hipflask_runtime::{DType, Result as RuntimeResult, Tensor};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The graph as it is quantized: the device's layout, batch norms folded, simplified.
 ///
 /// A batch norm of an image that does not directly follow a convolution becomes a depthwise one of
-/// its own, which runs in int8 as well; one of a vector stays as it is.
+/// its own, which runs in int8 as well; one of a vector stays as it is. A NaN or an infinity among
+/// the weights, or one that folding makes, is refused with the tensor's name.
 pub fn prepare(graph: &Graph) -> Result<Graph> {
+    check_finite(graph)?;
     let mut graph = graph.clone().into_nhwc()?;
     let uses = graph.use_counts();
     let mut nodes: Vec<Node> = Vec::with_capacity(graph.nodes.len());
@@ -33,7 +35,19 @@ pub fn prepare(graph: &Graph) -> Result<Graph> {
         nodes.push(node);
     }
     graph.nodes = nodes;
-    Ok(graph.compacted().simplified())
+    let graph = graph.compacted().simplified();
+    check_finite(&graph)?;
+    Ok(graph)
+}
+
+fn check_finite(graph: &Graph) -> Result<()> {
+    let floats = graph.tensors.iter().filter(|(_, t)| matches!(t.dtype(), DType::F32 | DType::F16));
+    for (name, tensor) in floats {
+        if let Some(&found) = tensor.f32s()?.iter().find(|v| !v.is_finite()) {
+            return Err(Error::Weight { tensor: name.clone(), found, format: "no student" });
+        }
+    }
+    Ok(())
 }
 
 /// Windows of one pixel, with weights `γ/σ` and biases `β - μ · γ/σ`, in f64.

@@ -3,6 +3,9 @@
 //! ```text
 //! prepare(f32 graph) → calibrate(samples) → to_int8 / to_f16 → the runtime's own arithmetic
 //! ```
+//!
+//! Where int8 loses too much, [`recover`] holds what gets it back, and [`recover::Ladder`] tries one
+//! after another.
 #![deny(unsafe_code)]
 
 mod calibration;
@@ -10,16 +13,21 @@ mod convert;
 mod error;
 mod fold;
 mod half;
+mod inputs;
 mod lut;
 pub mod observer;
 pub mod onnx;
+pub mod recover;
+mod report;
 mod scheme;
 mod sites;
 
-pub use calibration::{Calibration, Calibrator, Range};
-pub use convert::to_int8;
+pub use calibration::{Calibration, Calibrator, Range, calibrate};
+pub use convert::{to_int8, to_mixed};
 pub use error::{Error, Result};
 pub use fold::prepare;
 pub use half::to_f16;
+pub use inputs::Inputs;
 pub use observer::Method;
+pub use report::{LayerReport, report};
 pub use sites::{Grid, Sites};

@@ -109,6 +109,7 @@ mod tests {
     use hipflask_runtime::{Shape, Tensor};
 
     use super::*;
+    use crate::observer::Method;
 
     fn weight(shape: impl Into<Shape>) -> [(&'static str, Tensor); 1] {
         let shape = shape.into();
@@ -132,7 +133,8 @@ mod tests {
 
     fn calibration(graph: &Graph) -> Calibration {
         let range = |i| Range { min: -1.0 - i as f32, max: 2.0 + i as f32 };
-        Calibration { ranges: (0..graph.values.len()).map(range).collect(), samples: 1 }
+        let ranges: Vec<Range> = (0..graph.values.len()).map(range).collect();
+        Calibration { methods: vec![Method::MinMax; ranges.len()], ranges, samples: 1 }
     }
 
     #[test]

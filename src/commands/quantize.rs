@@ -3,9 +3,13 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use hipflask_distill::data::DataSet;
+use hipflask_quantize::recover::sensitivity;
+use hipflask_quantize::{LayerReport, Method, report, to_f16};
 use hipflask_runtime::format::ModelFile;
-use hipflask_runtime::graph::Layout;
+use hipflask_runtime::graph::{Graph, Layout};
+use hipflask_runtime::input::Preprocess;
 use serde::Serialize;
 
 use super::{open_data, print_json};
@@ -15,8 +19,15 @@ use crate::open;
 use crate::outcome::Outcome;
 use crate::progress::Progress;
 use crate::recipe::{Format, Recipe};
-use crate::stages::convert::{Calibration, convert};
-use crate::stages::samples::Samples;
+use crate::report::ladder::LadderReport;
+use crate::report::layers;
+use crate::stages::convert::{Calibration, Int8, int8};
+use crate::stages::ladder::{Climb, climb};
+use crate::stages::portions::Portions;
+use crate::stages::samples::{Samples, spread};
+
+/// Samples that the layers are measured on.
+const REPORTED: usize = 256;
 
 #[derive(Serialize)]
 struct Converted {
@@ -26,6 +37,32 @@ struct Converted {
     /// Share of the size of the file that it was made from.
     #[serde(rename = "of_f32")]
     of_source: f64,
+    /// Of `--max-drop`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ladder: Option<LadderReport>,
+    /// Of `--report`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layers: Option<Layers>,
+}
+
+#[derive(Serialize)]
+struct Layers {
+    samples: usize,
+    layers: Vec<LayerReport>,
+}
+
+/// What the command works on.
+struct Job<'a> {
+    args: &'a QuantizeArgs,
+    student: &'a ModelFile,
+    source_bytes: usize,
+    /// Whether it has int8 scales of its own.
+    quantized: bool,
+    data: &'a DataSet,
+    preprocess: &'a Preprocess,
+    portions: &'a Portions,
+    method: Method,
+    progress: Progress,
 }
 
 /// Runs the command.
@@ -41,54 +78,139 @@ pub fn run(args: &QuantizeArgs, common: &Common, out: &mut dyn Write) -> Result<
     if quantized && !args.to.contains(&Format::Int8) {
         bail!("{name}: it is int8 already: --to int8 keeps it so, and no float network is in it");
     }
+    if quantized && (args.max_drop.is_some() || args.report) {
+        bail!("{name}: it is int8 already: --max-drop and --report compare with a float network");
+    }
+    if args.max_drop.is_some() && !args.to.contains(&Format::Int8) {
+        bail!("--max-drop is about int8: add int8 to --to");
+    }
     let recipe = Recipe::load(args.data.data.as_deref(), &args.data.set)?;
     let data = open_data(&args.data, &recipe, progress)?;
     let preprocess = student.preprocess.as_ref().unwrap_or(&data.preprocess);
-    let samples = Samples::new(&data.train, preprocess)?;
-    samples.fits(&student.graph, &name)?;
-    let calibration = Calibration {
-        samples,
-        count: args.calibrate.unwrap_or(recipe.quantize.calibration.samples),
-        method: args.method.unwrap_or(recipe.quantize.calibration.method),
-    };
-    // Of a quantized file, its own size: it says nothing of a float one.
-    let size = if quantized {
-        std::fs::metadata(&args.model)?.len() as usize
-    } else {
-        student.to_bytes().len()
+    Samples::new(&data.train, preprocess)?.fits(&student.graph, &name)?;
+    let method = args.method.unwrap_or(recipe.quantize.calibration.method);
+    let count = args.calibrate.unwrap_or(recipe.quantize.calibration.samples);
+    let chooses = args.max_drop.is_some() || args.report || method == Method::Auto;
+    let portions = Portions::of(&data, count, chooses.then_some(args.held as usize));
+    let job = Job {
+        args,
+        // Of a quantized file, its own size: it says nothing of a float one.
+        source_bytes: match quantized {
+            true => std::fs::metadata(&args.model)?.len() as usize,
+            false => student.to_bytes().len(),
+        },
+        quantized,
+        student: &student,
+        data: &data,
+        preprocess,
+        portions: &portions,
+        method,
+        progress,
     };
     let mut made = Vec::new();
     for &format in args.to.iter().filter(|&&format| !quantized || format == Format::Int8) {
-        let graph = if quantized {
+        if quantized {
             progress.line(&format!("{name} is quantized: its own scales are kept"));
-            student.graph.clone()
         } else {
             progress.line(&format!("converting {name} to {}", format.name()));
-            convert(&student.graph, format, &calibration)?
-        };
-        // What was measured of the f32 student does not hold for this one.
-        let mut card = student.card.clone();
-        card.metrics.clear();
-        let bytes = ModelFile { graph, preprocess: Some(preprocess.clone()), card }.to_bytes();
-        let path = target(&args.model, args.out.as_deref(), format.name());
-        write(&path, &bytes)?;
-        made.push(Converted {
-            file: path.display().to_string(),
-            format: format.name(),
-            bytes: bytes.len(),
-            of_source: bytes.len() as f64 / size as f64,
-        });
+        }
+        made.push(job.make(format)?);
     }
+    let met = made.iter().all(|made| made.ladder.as_ref().is_none_or(|ladder| ladder.met));
+    let outcome = if met { Outcome::Done } else { Outcome::GateFailed };
     if common.json {
         print_json(out, &made)?;
-        return Ok(Outcome::Done);
+        return Ok(outcome);
     }
     let source = if quantized { "ONNX" } else { "f32" };
-    for Converted { file, bytes, of_source, .. } in &made {
+    for Converted { file, bytes, of_source, ladder, layers, .. } in &made {
+        if let Some(ladder) = ladder {
+            ladder.write(out)?;
+            writeln!(out)?;
+        }
+        if let Some(Layers { samples, layers }) = layers {
+            layers::write(layers, *samples, out)?;
+            writeln!(out)?;
+        }
         writeln!(out, "{file}: {bytes} bytes, {:.1} % of the {source} file", of_source * 100.0)?;
     }
     writeln!(out, "Next: hipflask validate {} --teacher TEACHER --data RECIPE", made[0].file)?;
-    Ok(Outcome::Done)
+    Ok(outcome)
+}
+
+impl Job<'_> {
+    /// Makes the file of one format.
+    fn make(&self, format: Format) -> Result<Converted> {
+        let path = target(&self.args.model, self.args.out.as_deref(), format.name());
+        let calibration = || Calibration::new(self.portions, self.preprocess, self.method);
+        let mut ladder = None;
+        let (made, bytes) = match (format, self.args.max_drop) {
+            _ if self.quantized => (None, self.encode(&self.student.graph)),
+            (Format::F16, _) => {
+                let made = to_f16(&self.student.graph).context("f16")?;
+                (None, self.encode(&made))
+            }
+            (Format::Int8, None) => {
+                let made = int8(&self.student.graph, &calibration()?)?;
+                let bytes = self.encode(&made.int8);
+                (Some(made), bytes)
+            }
+            (Format::Int8, Some(max_drop)) => {
+                let (candidate, report) = climb(&Climb {
+                    student: &self.student.graph,
+                    student_bytes: self.source_bytes as u64,
+                    calibration: calibration()?,
+                    origin: self.portions.origin,
+                    test: Samples::new(&self.data.test, self.preprocess)?,
+                    max_drop,
+                    time: self.args.time,
+                    path: &path,
+                    encode: &|graph: &Graph| self.encode(graph),
+                    progress: self.progress,
+                })?;
+                ladder = Some(report);
+                let made = Int8 {
+                    float: candidate.float,
+                    calibration: candidate.calibration,
+                    int8: candidate.int8,
+                };
+                let bytes = self.encode(&made.int8);
+                (Some(made), bytes)
+            }
+        };
+        if ladder.is_none() {
+            write(&path, &bytes)?;
+        }
+        let made = made.filter(|_| self.args.report);
+        Ok(Converted {
+            file: path.display().to_string(),
+            format: format.name(),
+            bytes: bytes.len(),
+            of_source: bytes.len() as f64 / self.source_bytes as f64,
+            ladder,
+            layers: made.map(|made| self.layers(&made)).transpose()?,
+        })
+    }
+
+    /// The bytes of a model file with `graph`.
+    fn encode(&self, graph: &Graph) -> Vec<u8> {
+        // What was measured of the f32 student does not hold for this one.
+        let mut card = self.student.card.clone();
+        card.metrics.clear();
+        let preprocess = Some(self.preprocess.clone());
+        ModelFile { graph: graph.clone(), preprocess, card }.to_bytes()
+    }
+
+    /// What int8 does to each layer, on held samples.
+    fn layers(&self, made: &Int8) -> Result<Layers> {
+        let split = &self.portions.held;
+        let chosen = split.select(&spread(split.len(), REPORTED));
+        let samples = Samples::new(&chosen, self.preprocess)?;
+        let Int8 { float, calibration, int8 } = made;
+        let alone = sensitivity(float, calibration, &samples, &|| true)?;
+        let layers = report(float, int8, calibration, &alone, &samples)?;
+        Ok(Layers { samples: samples.len(), layers })
+    }
 }
 
 /// `student-f32.safetensors` becomes `student-int8.safetensors`, other names get the format added.

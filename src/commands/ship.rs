@@ -17,7 +17,8 @@ use crate::report::gates::Limits;
 use crate::report::model::Students;
 use crate::report::seeds::{Accuracies, SeedsReport};
 use crate::report::{Report, table};
-use crate::stages::convert::convert;
+use crate::stages::convert::{Calibration, convert};
+use crate::stages::portions::Portions;
 use crate::stages::run::Run;
 use crate::stages::samples::Samples;
 use crate::stages::student::Taught;
@@ -97,7 +98,10 @@ fn ship(run: &Run, binaries: &[(String, PathBuf)]) -> Result<Report> {
             continue;
         }
         run.progress.line(&format!("student: converting to {}", format.name()));
-        let converted = convert(&graph, format, &qat::calibration(run, &data)?)?;
+        let portions = Portions::of_recipe(&data, &recipe.quantize.calibration);
+        let method = recipe.quantize.calibration.method;
+        let calibration = Calibration::new(&portions, &data.preprocess, method)?;
+        let converted = convert(&graph, format, &calibration)?;
         let report = student::write(run, &data, "student", format.name(), &converted, teacher)?;
         match format {
             Format::Int8 => students.int8 = Some(report),

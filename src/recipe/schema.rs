@@ -236,7 +236,7 @@ impl Default for QuantizeTable {
 }
 
 /// How int8 finds its ranges.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CalibrationTable {
     /// How a range is chosen.

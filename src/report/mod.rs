@@ -2,6 +2,8 @@
 
 pub mod distilled;
 pub mod gates;
+pub mod ladder;
+pub mod layers;
 pub mod model;
 pub mod seeds;
 pub mod sweep;

@@ -1,9 +1,11 @@
 //! From the trained f32 student to f16 and int8.
 
 use anyhow::{Context, Result, bail};
-use hipflask_quantize::{Calibration as Ranges, Calibrator, Method, prepare, to_f16, to_int8};
+use hipflask_quantize::{self as quantize, Method, prepare, to_f16, to_int8};
 use hipflask_runtime::graph::Graph;
+use hipflask_runtime::input::Preprocess;
 
+use super::portions::Portions;
 use super::samples::Samples;
 use crate::recipe::Format;
 
@@ -11,34 +13,58 @@ use crate::recipe::Format;
 pub struct Calibration<'a> {
     /// Real samples.
     pub samples: Samples<'a>,
-    /// How many of them, spread evenly.
-    pub count: usize,
+    /// Others, by which a method is chosen.
+    pub held: Samples<'a>,
     /// How a range is chosen.
     pub method: Method,
+}
+
+impl<'a> Calibration<'a> {
+    /// With the samples of `portions`, preprocessed as `preprocess` says.
+    pub fn new(portions: &'a Portions, preprocess: &Preprocess, method: Method) -> Result<Self> {
+        Ok(Self {
+            samples: Samples::new(&portions.calibration, preprocess)?,
+            held: Samples::new(&portions.held, preprocess)?,
+            method,
+        })
+    }
+
+    /// An error where there are no samples.
+    pub fn check(&self) -> Result<()> {
+        if self.samples.is_empty() {
+            bail!(
+                "calibration: no samples were given: int8 finds its ranges on training samples: \
+                 name files in data.train"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// An int8 graph and what it was made of.
+pub struct Int8 {
+    /// The prepared float graph.
+    pub float: Graph,
+    /// Its ranges.
+    pub calibration: quantize::Calibration,
+    /// The int8 graph.
+    pub int8: Graph,
+}
+
+/// `student` in int8.
+pub fn int8(student: &Graph, calibration: &Calibration<'_>) -> Result<Int8> {
+    calibration.check()?;
+    let float = prepare(student)?;
+    let Calibration { samples, held, method } = calibration;
+    let calibration = quantize::calibrate(&float, *method, samples, held)?;
+    let int8 = to_int8(&float, &calibration)?;
+    Ok(Int8 { float, calibration, int8 })
 }
 
 /// `student` in `format`; `f16` needs no calibration.
 pub fn convert(student: &Graph, format: Format, calibration: &Calibration<'_>) -> Result<Graph> {
     match format {
         Format::F16 => to_f16(student).context("f16"),
-        Format::Int8 => {
-            let prepared = prepare(student)?;
-            Ok(to_int8(&prepared, &calibrate(&prepared, calibration)?)?)
-        }
+        Format::Int8 => Ok(int8(student, calibration)?.int8),
     }
-}
-
-/// The ranges of the values of `prepared`, a student made ready for int8.
-pub fn calibrate(prepared: &Graph, calibration: &Calibration<'_>) -> Result<Ranges> {
-    if calibration.samples.is_empty() {
-        bail!(
-            "calibration: no samples were given: int8 finds its ranges on training samples: name \
-             files in data.train"
-        );
-    }
-    let mut calibrator = Calibrator::new(prepared, calibration.method)?;
-    for index in calibration.samples.spread(calibration.count) {
-        calibrator.observe(&calibration.samples.get(index))?;
-    }
-    Ok(calibrator.finish()?)
 }

@@ -106,6 +106,17 @@ pub fn measure_by_tract(
     })
 }
 
+/// The logits of `model`, read from `file`, for all `samples`.
+pub fn logits(model: &Model, file: &str, samples: &Samples<'_>) -> Result<Logits> {
+    samples.check(model, file)?;
+    let mut session = Session::new(model, &Options::default())?;
+    let mut logits = Logits::new(session.outputs()[0].shape.elements());
+    for index in 0..samples.len() {
+        logits.values.extend_from_slice(session.predict(&samples.get(index))?);
+    }
+    Ok(logits)
+}
+
 /// What a training came to, with the test accuracy of the network that is not kept, if it has one.
 pub fn training(trained: &Trained, data: &DataSet, device: &Device) -> Result<TrainingReport> {
     let labels = data.test.labels.as_ref().filter(|labels| !labels.is_empty());

@@ -4,12 +4,12 @@ use anyhow::{Context, Result};
 use hipflask_distill::data::DataSet;
 use hipflask_distill::evaluate::Scores;
 use hipflask_distill::trainer::TrainSpec;
-use hipflask_quantize::{prepare, to_int8};
 use hipflask_runtime::Model;
 use hipflask_runtime::graph::Graph;
 
-use super::convert::{Calibration, calibrate};
+use super::convert::{Calibration, Int8, int8};
 use super::measure::{self, measure};
+use super::portions::Portions;
 use super::run::Run;
 use super::samples::Samples;
 use super::scored::Scored;
@@ -25,13 +25,6 @@ pub struct Tuned {
     pub converted: Scores,
 }
 
-/// The calibration that the recipe asks for.
-pub fn calibration<'a>(run: &Run, data: &'a DataSet) -> Result<Calibration<'a>> {
-    let table = &run.recipe.quantize.calibration;
-    let samples = Samples::new(&data.train, &data.preprocess)?;
-    Ok(Calibration { samples, count: table.samples, method: table.method })
-}
-
 /// Trains `graph`, the f32 student, as `table` says; writes and measures `student-int8.safetensors`.
 pub fn tune(
     run: &Run,
@@ -40,9 +33,11 @@ pub fn tune(
     graph: &Graph,
     teacher: Option<&Scored>,
 ) -> Result<Tuned> {
-    let prepared = prepare(graph)?;
-    let ranges = calibrate(&prepared, &calibration(run, data)?)?;
-    let converted = Model::from_graph(to_int8(&prepared, &ranges)?)?;
+    let settings = &run.recipe.quantize.calibration;
+    let portions = Portions::of_recipe(data, settings);
+    let Int8 { float, calibration, int8: converted } =
+        int8(graph, &Calibration::new(&portions, &data.preprocess, settings.method)?)?;
+    let converted = Model::from_graph(converted)?;
     let samples = Samples::new(&data.test, &data.preprocess)?;
     let converted = measure(&converted, "int8", &samples, teacher.map(|t| &t.logits))?.scores;
     if let Some(accuracy) = converted.accuracy {
@@ -50,11 +45,11 @@ pub fn tune(
     }
     let loss = table.loss(run.recipe.needs_teacher());
     let spec = TrainSpec { views: student::views(run), ..table.training(loss) };
-    let float = prepared.into_nchw()?;
+    let float = float.into_nchw()?;
     let asked = teacher.map(|teacher| teacher.teacher.as_ref());
     let role = "student-int8";
     let trained = run
-        .train_rounded(role, &float, &ranges, data, asked, &spec)
+        .train_rounded(role, &float, &calibration, data, asked, &spec)
         .context("quantization-aware training")?;
     let training = measure::training(&trained, data, &run.device)?;
     let graph = trained.into_kept();

@@ -1,7 +1,10 @@
 //! Samples of a data set as the runtime takes them: preprocessed, images as `[h, w, c]`.
 
+use std::borrow::Cow;
+
 use anyhow::{Result, bail};
 use hipflask_distill::data::{Conversion, Split, describe_shape};
+use hipflask_quantize::Inputs;
 use hipflask_runtime::Model;
 use hipflask_runtime::graph::Graph;
 use hipflask_runtime::input::Preprocess;
@@ -85,6 +88,16 @@ impl<'a> Samples<'a> {
             "{file}: the model takes {takes}, the data's are {given}: give the data it was trained for \
              with --data, or resize images there with `resize = [h, w]`"
         );
+    }
+}
+
+impl Inputs for Samples<'_> {
+    fn len(&self) -> usize {
+        self.split.len()
+    }
+
+    fn get(&self, index: usize) -> Cow<'_, [f32]> {
+        Samples::get(self, index).into()
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use hipflask_runtime::{DType, Model};
+use hipflask_runtime::format::ModelFile;
+use hipflask_runtime::graph::{LoadLimits, Op};
+use hipflask_runtime::{DType, Model, Tensor};
 
 use crate::runs::{copy_of_small, digits, small};
 use crate::util::{Workdir, files, number};
@@ -56,7 +58,7 @@ fn every_method_gives_a_student_of_its_own_that_holds_its_accuracy() {
     };
     let f32 = accuracy(&student, "f32");
     let mut made = BTreeSet::new();
-    for method in ["min-max", "percentile", "mse"] {
+    for method in ["min-max", "moving-average", "percentile", "entropy", "mse"] {
         let args = ["quantize", &student, "--to", "int8", "--out", method, "--method", method];
         workdir.ok(&[&args[..], &["-q"]].concat());
         let file = format!("{method}/student-int8.safetensors");
@@ -64,10 +66,10 @@ fn every_method_gives_a_student_of_its_own_that_holds_its_accuracy() {
         assert!((f32 - int8).abs() <= 0.01, "{method}: {int8}, f32 {f32}");
         made.insert(workdir.read(&file));
     }
-    assert_eq!(made.len(), 3, "two methods found the same ranges");
+    assert_eq!(made.len(), 5, "two methods found the same ranges");
     let output = workdir.run(&["quantize", &student, "--method", "kl"]);
     assert_eq!(output.code, 2);
-    assert!(output.stderr.contains("min-max, percentile, mse"), "{output:?}");
+    assert!(output.stderr.contains("percentile, entropy, mse, auto"), "{output:?}");
 }
 
 #[test]
@@ -94,4 +96,133 @@ fn calibration_without_samples_is_refused() {
     assert!(error.contains("data.limit"), "{error}");
     // f16 needs none.
     workdir.ok(&[&args[..], &["--to", "f16", "--out", "q", "-q"]].concat());
+}
+
+/// The small student with hidden units from 1 to 1/3000 as large, and the layer behind them making up
+/// for it: the same function in f32, and hopeless for one scale.
+fn uneven() -> Workdir {
+    let workdir = copy_of_small();
+    let bytes = workdir.read("out/student-f32.safetensors");
+    let mut file = ModelFile::from_bytes(&bytes, &LoadLimits::default()).unwrap();
+    let linear: Vec<_> = file.graph.nodes.iter().filter(|n| n.op == Op::Linear).cloned().collect();
+    let units = file.graph.weight(&linear[0], "weight").unwrap().shape()[0];
+    let gain = |unit: usize| 3000_f32.powf(-(unit as f32) / (units - 1) as f32);
+    let mut scale = |name: String, by: &dyn Fn(usize) -> f32| {
+        let tensor = &file.graph.tensors[&name];
+        let values: Vec<f32> =
+            tensor.f32s().unwrap().iter().enumerate().map(|(i, v)| v * by(i)).collect();
+        let made = Tensor::from_f32(tensor.shape().clone(), &values);
+        file.graph.tensors.insert(name, made);
+    };
+    scale(linear[0].tensor_name("weight"), &|i| gain(i / 64));
+    scale(linear[0].tensor_name("bias"), &gain);
+    scale(linear[1].tensor_name("weight"), &|i| 1.0 / gain(i % units));
+    workdir.write("uneven.safetensors", file.to_bytes());
+    workdir
+}
+
+const LADDER: [&str; 6] =
+    ["quantize", "uneven.safetensors", "--data", "small.toml", "--to", "int8"];
+
+#[test]
+fn the_ladder_stops_at_the_first_rung_that_is_good_enough() {
+    let workdir = uneven();
+    let made = workdir.json(&[&LADDER[..], &["--max-drop", "1.5"]].concat());
+    let ladder = &made[0]["ladder"];
+    let rungs = ladder["rungs"].as_array().unwrap();
+    let names: Vec<&str> = rungs.iter().map(|rung| rung["rung"].as_str().unwrap()).collect();
+    assert_eq!(names, ["plain", "observers", "equalization"], "{ladder}");
+    let drops: Vec<f64> = rungs.iter().map(|rung| number(rung, "drop")).collect();
+    assert!(drops[0] > 1.5 && drops[1] > 1.5 && drops[2] <= 1.5, "{drops:?}");
+    assert_eq!((&ladder["met"], &ladder["best"]), (&true.into(), &2.into()));
+    // 300 samples, of which 100 calibrate and no validation samples are held out.
+    assert_eq!((&ladder["held"], &ladder["held_samples"]), (&"training".into(), &200.into()));
+    assert_eq!(ladder["calibration_samples"], 100);
+    // What was written is the best rung's, to the byte, and answers as the ladder says.
+    let bytes = workdir.read("uneven-int8.safetensors").len();
+    assert_eq!((&made[0]["bytes"], &rungs[2]["bytes"]), (&bytes.into(), &bytes.into()));
+    let file = "uneven-int8.safetensors";
+    let validated = workdir.json(&["validate", file, "--data", "small.toml"]);
+    let accuracy = number(&validated, "students.int8.accuracy");
+    assert!((accuracy - number(ladder, "test.int8")).abs() < 1e-12, "{ladder}");
+    let float = workdir.json(&["validate", "uneven.safetensors", "--data", "small.toml"]);
+    let float = number(&float, "students.f32.accuracy");
+    assert!((number(ladder, "test.drop") - (float - accuracy) * 100.0).abs() < 1e-9);
+    // The same command gives the same bytes.
+    let before = workdir.read(file);
+    let text = workdir.ok(&[&LADDER[..], &["--max-drop", "1.5", "-q"]].concat());
+    assert!(workdir.read(file) == before);
+    assert!(text.contains("\n* equalization, written: "), "{text}");
+    assert!(text.contains("test samples, which chose nothing: f32 "), "{text}");
+}
+
+#[test]
+fn a_ladder_that_ends_too_low_leaves_the_best_and_fails() {
+    let workdir = uneven();
+    let output = workdir.run(&[&LADDER[..], &["--max-drop", "0.5", "--time", "0s", "-q"]].concat());
+    assert_eq!(output.code, 1, "{output:?}");
+    assert!(
+        output.stdout.contains("the time (--time) is over; it is beyond the 0.5"),
+        "{output:?}"
+    );
+    let plain = workdir.read("uneven-int8.safetensors");
+    workdir.ok(&[&LADDER[..], &["-q"]].concat());
+    assert!(workdir.read("uneven-int8.safetensors") == plain, "the plain rung is plain int8");
+}
+
+#[test]
+fn without_labels_the_ladder_counts_other_classes() {
+    let workdir = uneven();
+    workdir.write("images", crate::util::idx_images(60, 8));
+    let data = "[data]\nformat = \"idx\"\ntrain = [\"images\"]\nvalidation = 20\nlabels =                 [\"0\", \"1\", \"2\", \"3\", \"4\", \"5\", \"6\", \"7\", \"8\", \"9\"]\n";
+    workdir.write("small.toml", data);
+    let made = workdir.json(&[&LADDER[..], &["--max-drop", "100"]].concat());
+    let ladder = &made[0]["ladder"];
+    assert_eq!((&ladder["held"], &ladder["held_samples"]), (&"validation".into(), &20.into()));
+    assert_eq!(ladder["test"], serde_json::Value::Null);
+    let plain = &ladder["rungs"][0];
+    assert_eq!(plain["accuracy"], serde_json::Value::Null);
+    let (drop, agreement) = (number(plain, "drop"), number(plain, "agreement"));
+    assert!((drop - (1.0 - agreement) * 100.0).abs() < 1e-9, "{plain}");
+}
+
+#[test]
+fn a_report_has_a_line_a_layer() {
+    let workdir = uneven();
+    let args = [&LADDER[..], &["--observer", "auto", "--report"]].concat();
+    let made = workdir.json(&args);
+    assert_eq!(made[0]["layers"]["samples"], 200);
+    let layers = made[0]["layers"]["layers"].as_array().unwrap();
+    let int8 = Model::open(workdir.path("uneven-int8.safetensors")).unwrap();
+    let hidden = &layers.iter().find(|layer| layer["op"] == "linear").unwrap();
+    let node = int8.graph().nodes.iter().find(|node| node.name == hidden["layer"]).unwrap();
+    let quant = int8.graph().value(node.output).quant.unwrap();
+    let covered = number(hidden, "covered.max");
+    assert!((covered / f64::from(quant.dequantize(127)) - 1.0).abs() < 1e-6, "{hidden}");
+    assert!(number(hidden, "sqnr_db") > number(layers.last().unwrap(), "sqnr_db"));
+    let text = workdir.ok(&[&args[..], &["-q"]].concat());
+    for layer in layers {
+        let name = layer["layer"].as_str().unwrap();
+        assert!(text.lines().any(|line| line.starts_with(name)), "{name}: {text}");
+    }
+    assert!(text.contains("SQNR dB") && text.contains("On 200 samples."), "{text}");
+}
+
+#[test]
+fn flags_of_the_ladder_that_make_no_sense_are_refused() {
+    let refused = |args: &[&str]| {
+        let args = [&["quantize", "out/student-f32.safetensors"], args].concat();
+        let output = small().run(&args);
+        assert_eq!(output.code, 2, "{args:?}: {output:?}");
+        output.stderr
+    };
+    assert!(refused(&["--max-drop", "1", "--to", "f16"]).contains("add int8 to --to"));
+    assert!(refused(&["--time", "10m"]).contains("--max-drop"));
+    for time in ["10", "m", "-3s", "1e300h", "NaNs"] {
+        let arg = format!("--time={time}");
+        let error = refused(&["--max-drop", "1", &arg]);
+        assert!(error.contains("as 90s, 10m or 1h"), "{error}");
+    }
+    assert!(refused(&["--max-drop", "101"]).contains("percentage points"));
+    assert!(refused(&["--held", "0"]).contains("--held"));
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use hipflask_quantize::{Calibration, Range, prepare, to_int8};
+use hipflask_quantize::{Calibration, Method, Range, prepare, to_int8};
 use hipflask_runtime::format::{Card, ModelFile};
 use hipflask_runtime::graph::Graph;
 use serde::{Deserialize, Serialize};
@@ -141,7 +141,8 @@ fn int8_bytes(spec: &NetworkSpec, input: &[usize], labels: &[String]) -> Result<
 fn stand_in(graph: &Graph) -> Result<Graph, hipflask_quantize::Error> {
     let prepared = prepare(graph)?;
     let ranges = vec![Range { min: 0.0, max: 1.0 }; prepared.values.len()];
-    to_int8(&prepared, &Calibration { ranges, samples: 1 })
+    let methods = vec![Method::MinMax; prepared.values.len()];
+    to_int8(&prepared, &Calibration { ranges, methods, samples: 1 })
 }
 
 impl fmt::Display for SizeBudget {

@@ -3,7 +3,7 @@
 //! The bins cover `[-2^e, 2^e]`. A value beyond doubles the range by merging neighbouring bins;
 //! because the limit is always a power of two, the result does not depend on the samples' order.
 
-use super::{MinMax, Observer};
+use super::MinMax;
 
 /// Bins; 16 for each int8 step of a one-sided range that fills the histogram.
 const BINS: usize = 8192;
@@ -17,11 +17,18 @@ pub struct Histogram {
     bins: Vec<u64>,
     exponent: i32,
     extremes: MinMax,
+    /// How many values are exactly 0.
+    zeros: u64,
 }
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self { bins: vec![0; BINS], exponent: LEAST_EXPONENT, extremes: MinMax::default() }
+        Self {
+            bins: vec![0; BINS],
+            exponent: LEAST_EXPONENT,
+            extremes: MinMax::default(),
+            zeros: 0,
+        }
     }
 }
 
@@ -39,6 +46,7 @@ impl Histogram {
             let bin = ((f64::from(v) * per_unit) as i64 + (BINS / 2) as i64 - i64::from(v < 0.0))
                 .clamp(0, BINS as i64 - 1);
             self.bins[bin as usize] += 1;
+            self.zeros += u64::from(v == 0.0);
         }
     }
 
@@ -57,6 +65,17 @@ impl Histogram {
         let width = self.width();
         let bins = self.bins.iter().enumerate().filter(|&(_, &count)| count > 0);
         bins.map(move |(i, &count)| ((i as f64 + 0.5) * width - self.limit(), count))
+    }
+
+    /// As [`Histogram::occupied`], without the values that are exactly 0.
+    pub fn occupied_by_others_than_zero(&self) -> impl Iterator<Item = (f64, u64)> + '_ {
+        // They lie in the first bin above the middle.
+        let zero = self.width() / 2.0;
+        let bins = self.occupied().map(move |(centre, count)| {
+            let zeros = if centre.total_cmp(&zero).is_eq() { self.zeros } else { 0 };
+            (centre, count - zeros)
+        });
+        bins.filter(|&(_, count)| count > 0)
     }
 
     /// Width of a bin.
