@@ -95,9 +95,10 @@ pub fn run(args: &QuantizeArgs, common: &Common, out: &mut dyn Write) -> Result<
     let job = Job {
         args,
         // Of a quantized file, its own size: it says nothing of a float one.
-        source_bytes: match quantized {
-            true => std::fs::metadata(&args.model)?.len() as usize,
-            false => student.to_bytes().len(),
+        source_bytes: if quantized {
+            std::fs::metadata(&args.model)?.len() as usize
+        } else {
+            student.to_bytes().len()
         },
         quantized,
         student: &student,

@@ -83,19 +83,19 @@ mod tests {
 
     use super::*;
 
-    fn digits(spec: DataSpec) -> DataSet {
-        DataSet::open(&spec, &Places::default(), 1).unwrap()
+    fn digits(spec: &DataSpec) -> DataSet {
+        DataSet::open(spec, &Places::default(), 1).unwrap()
     }
 
     #[test]
     fn held_samples_are_the_validation_samples_or_the_rest() {
-        let data = digits(DataSpec { validation: 200, ..DataSpec::default() });
+        let data = digits(&DataSpec { validation: 200, ..DataSpec::default() });
         let portions = Portions::of(&data, 100, Some(HELD));
         assert_eq!(portions.origin, Origin::Validation);
         assert_eq!(portions.held, data.validation.clone().unwrap());
         assert_eq!(portions.calibration, data.train.select(&spread(data.train.len(), 100)));
 
-        let data = digits(DataSpec { limit: Some(30), ..DataSpec::default() });
+        let data = digits(&DataSpec { limit: Some(30), ..DataSpec::default() });
         for (calibrate, judge, sizes) in
             [(10, HELD, (10, 20)), (10, 5, (10, 5)), (512, HELD, (15, 15))]
         {
@@ -115,7 +115,7 @@ mod tests {
             places.dedup();
             assert_eq!(places.len(), sizes.0 + sizes.1);
         }
-        let data = digits(DataSpec { limit: Some(1), ..DataSpec::default() });
+        let data = digits(&DataSpec { limit: Some(1), ..DataSpec::default() });
         let portions = Portions::of(&data, 512, Some(HELD));
         assert_eq!((portions.calibration.len(), portions.held.len()), (1, 1));
         assert_eq!(portions.origin, Origin::Calibration);

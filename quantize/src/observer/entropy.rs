@@ -73,7 +73,7 @@ mod tests {
     fn an_outlier_is_cut_off_and_a_uniform_range_is_kept() {
         let mut histogram = Histogram::default();
         // Zeros, as a ReLU gives them, decide nothing.
-        histogram.observe(&[0.0; 50_000]);
+        histogram.observe(&vec![0.0; 50_000]);
         // Half a bell: the quantiles of |N(0, 1)| by its approximation (Bowling et al. 2009).
         let half_bell: Vec<f32> = (0..20_000)
             .map(|i| (i as f32 + 0.5) / 40_000.0 + 0.5)

@@ -163,7 +163,7 @@ fn reader_ranges(graph: &Graph, layer: &Node, channels: usize) -> Result<Vec<f32
 fn factors(pair: &Pair, ranges: &[f32], readers: &[f32], one_row_a_channel: bool) -> Vec<f32> {
     let relu6 = pair.first.activation == Some(Activation::Relu6);
     let wanted = |(&range, &reader): (&f32, &f32)| match (range > 0.0, reader > 0.0) {
-        // A channel that is always zero, or that nothing reads: its scale does not matter.
+        // Of a channel that is always zero more below; that of one which nothing reads does not matter.
         (false, _) | (_, false) => None,
         _ if relu6 && range >= 6.0 => None,
         _ if one_row_a_channel => Some(f64::from(range)),
@@ -178,7 +178,17 @@ fn factors(pair: &Pair, ranges: &[f32], readers: &[f32], one_row_a_channel: bool
         Some(s) if norm > 0.0 && (s * norm) as f32 >= f32::MIN_POSITIVE => (s * norm) as f32,
         _ => 1.0,
     };
-    wanted.iter().map(factor).collect()
+    let mut factors: Vec<f32> = wanted.iter().map(factor).collect();
+    // Weights that read nothing but zeros must not decide the scale of their rows.
+    let live = || ranges.iter().zip(readers).zip(&factors).filter(|((range, _), _)| **range > 0.0);
+    let strongest = live().map(|((_, reader), s)| reader * s).fold(0.0, f32::max);
+    for ((factor, range), &reader) in factors.iter_mut().zip(ranges).zip(readers) {
+        let alike = strongest / reader;
+        if *range <= 0.0 && (f32::MIN_POSITIVE..1.0).contains(&alike) {
+            *factor = alike;
+        }
+    }
+    factors
 }
 
 fn scale(graph: &mut Graph, pair: &Pair, factors: &[f32]) -> Result<()> {

@@ -49,7 +49,9 @@ impl Moments {
                     *left -= share * v;
                 }
             }
-            row.iter_mut().for_each(|v| *v /= d[j]);
+            for v in row {
+                *v /= d[j];
+            }
         }
         Factor { k, m: h, d }
     }
@@ -84,7 +86,9 @@ mod tests {
     fn the_factor_gives_the_quadratic_form() {
         let patches = [[1.0, 2.0, 0.5, -1.0], [0.0, 1.0, -3.0, 2.0], [2.0, 2.0, 1.0, 0.0]];
         let mut moments = Moments::new(4);
-        patches.iter().for_each(|x| moments.add(x));
+        for x in &patches {
+            moments.add(x);
+        }
         let trace: f64 = patches.iter().flatten().map(|v| v * v).sum();
         let factor = moments.factored();
         for errors in [[0.3, -0.2, 0.7, 0.1], [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, -2.0, 0.4]] {

@@ -175,7 +175,9 @@ mod tests {
                     (0..k).map(|_| common + number()).collect()
                 })
                 .collect();
-            samples.iter().for_each(|x| moments.add(x));
+            for x in &samples {
+                moments.add(x);
+            }
             let mut h: Vec<Vec<f64>> = (0..k)
                 .map(|i| (0..k).map(|j| samples.iter().map(|x| x[i] * x[j]).sum()).collect())
                 .collect();
