@@ -215,6 +215,9 @@ pub struct QuantizeArgs {
     /// Training samples that int8 is calibrated with [default: the recipe's, 512]
     #[arg(long, value_name = "N")]
     pub calibrate: Option<usize>,
+    /// Draw those by a seed instead of spreading them evenly over the training samples
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
     /// How int8 chooses ranges; auto takes for each value what errs least on held samples [default:
     /// the recipe's, mse]
     #[arg(long, visible_alias = "observer", value_parser = method_parser())]

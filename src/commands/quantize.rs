@@ -91,7 +91,7 @@ pub fn run(args: &QuantizeArgs, common: &Common, out: &mut dyn Write) -> Result<
     let method = args.method.unwrap_or(recipe.quantize.calibration.method);
     let count = args.calibrate.unwrap_or(recipe.quantize.calibration.samples);
     let chooses = args.max_drop.is_some() || args.report || method == Method::Auto;
-    let portions = Portions::of(&data, count, chooses.then_some(args.held as usize));
+    let portions = Portions::of(&data, count, chooses.then_some(args.held as usize), args.seed);
     let job = Job {
         args,
         // Of a quantized file, its own size: it says nothing of a float one.

@@ -1,6 +1,6 @@
 //! Which samples calibrate int8, and which judge it: never the test samples.
 
-use hipflask_distill::data::{DataSet, Split};
+use hipflask_distill::data::{DataSet, Split, shuffled};
 use hipflask_quantize::Method;
 use serde::Serialize;
 
@@ -46,26 +46,35 @@ impl Origin {
 impl Portions {
     /// What the recipe's `table` asks for; only its method may have something to choose.
     pub fn of_recipe(data: &DataSet, table: &CalibrationTable) -> Self {
-        Self::of(data, table.samples, (table.method == Method::Auto).then_some(HELD))
+        Self::of(data, table.samples, (table.method == Method::Auto).then_some(HELD), None)
     }
 
-    /// `calibrate` training samples, spread evenly; and where something is to be chosen, up to `judge`
+    /// `calibrate` training samples, spread evenly or drawn under `seed`; and where something is to be chosen, up to `judge`
     /// of the validation samples, or where there are none, of the other training samples. Where there
     /// are too few for both, half of them calibrate.
-    pub fn of(data: &DataSet, calibrate: usize, judge: Option<usize>) -> Self {
+    pub fn of(data: &DataSet, calibrate: usize, judge: Option<usize>, seed: Option<u64>) -> Self {
         let (train, len) = (&data.train, data.train.len());
+        let choose = |count: usize| match seed {
+            None => spread(len, count),
+            Some(seed) => {
+                let mut drawn = shuffled(len, seed, 0);
+                drawn.truncate(count);
+                drawn.sort_unstable();
+                drawn
+            }
+        };
         let validation = data.validation.as_ref().filter(|split| !split.is_empty());
         let Some(judge) = judge else {
-            let calibration = train.select(&spread(len, calibrate));
+            let calibration = train.select(&choose(calibrate));
             return Self { calibration, held: train.none(), origin: Origin::Training };
         };
         if let Some(validation) = validation {
             let held = validation.select(&spread(validation.len(), judge));
-            let calibration = train.select(&spread(len, calibrate));
+            let calibration = train.select(&choose(calibrate));
             return Self { calibration, held, origin: Origin::Validation };
         }
         let count = if len > 1 { calibrate.min(len / 2) } else { calibrate.min(len) };
-        let chosen = spread(len, count);
+        let chosen = choose(count);
         let calibration = train.select(&chosen);
         let rest: Vec<usize> = (0..len).filter(|i| chosen.binary_search(i).is_err()).collect();
         if rest.is_empty() {
@@ -90,16 +99,22 @@ mod tests {
     #[test]
     fn held_samples_are_the_validation_samples_or_the_rest() {
         let data = digits(&DataSpec { validation: 200, ..DataSpec::default() });
-        let portions = Portions::of(&data, 100, Some(HELD));
+        let portions = Portions::of(&data, 100, Some(HELD), None);
         assert_eq!(portions.origin, Origin::Validation);
         assert_eq!(portions.held, data.validation.clone().unwrap());
         assert_eq!(portions.calibration, data.train.select(&spread(data.train.len(), 100)));
+
+        // Drawn, they are others under each seed, and the same under one.
+        let drawn = |seed| Portions::of(&data, 100, None, Some(seed)).calibration;
+        assert_eq!(drawn(1), drawn(1));
+        assert_ne!(drawn(1), drawn(2));
+        assert_eq!(drawn(2).len(), 100);
 
         let data = digits(&DataSpec { limit: Some(30), ..DataSpec::default() });
         for (calibrate, judge, sizes) in
             [(10, HELD, (10, 20)), (10, 5, (10, 5)), (512, HELD, (15, 15))]
         {
-            let portions = Portions::of(&data, calibrate, Some(judge));
+            let portions = Portions::of(&data, calibrate, Some(judge), None);
             assert_eq!((portions.calibration.len(), portions.held.len()), sizes);
             assert_eq!(portions.origin, Origin::Training);
             // No sample is in both: each is in the set once.
@@ -116,9 +131,9 @@ mod tests {
             assert_eq!(places.len(), sizes.0 + sizes.1);
         }
         let data = digits(&DataSpec { limit: Some(1), ..DataSpec::default() });
-        let portions = Portions::of(&data, 512, Some(HELD));
+        let portions = Portions::of(&data, 512, Some(HELD), None);
         assert_eq!((portions.calibration.len(), portions.held.len()), (1, 1));
         assert_eq!(portions.origin, Origin::Calibration);
-        assert!(Portions::of(&data, 512, None).held.is_empty());
+        assert!(Portions::of(&data, 512, None, None).held.is_empty());
     }
 }
