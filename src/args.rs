@@ -230,6 +230,9 @@ pub struct QuantizeArgs {
     /// Time for that, as 90s, 10m or 1h; the best so far is kept [default: until nothing is left to do]
     #[arg(long, value_name = "TIME", value_parser = duration, requires = "max_drop")]
     pub time: Option<Duration>,
+    /// Go on from where a climb for --max-drop was interrupted or out of time
+    #[arg(long, requires = "max_drop")]
+    pub resume: bool,
     /// Most held samples that choices are made by: validation samples, or training samples that do not
     /// calibrate
     #[arg(long, value_name = "N", default_value_t = HELD as u64, value_parser = positive())]

@@ -3,25 +3,34 @@
 use sha2::{Digest, Sha256};
 
 /// Collects parts; each is hashed with its length, so that no two sequences of parts look alike.
-pub(crate) struct Fingerprint(Sha256);
+pub struct Fingerprint(Sha256);
+
+impl Default for Fingerprint {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl Fingerprint {
-    pub(crate) fn new() -> Self {
+    /// Of no parts.
+    pub fn new() -> Self {
         Self(Sha256::new())
     }
 
-    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+    /// Adds a part.
+    pub fn bytes(&mut self, bytes: &[u8]) {
         self.0.update((bytes.len() as u64).to_le_bytes());
         self.0.update(bytes);
     }
 
-    pub(crate) fn numbers(&mut self, numbers: impl ExactSizeIterator<Item = u64>) {
+    /// Adds numbers as one part.
+    pub fn numbers(&mut self, numbers: impl ExactSizeIterator<Item = u64>) {
         self.0.update((numbers.len() as u64 * 8).to_le_bytes());
         numbers.for_each(|n| self.0.update(n.to_le_bytes()));
     }
 
     /// 64 hexadecimal digits.
-    pub(crate) fn finish(self) -> String {
+    pub fn finish(self) -> String {
         hex(&self.0.finalize())
     }
 }

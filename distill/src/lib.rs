@@ -6,7 +6,7 @@ pub mod data;
 pub mod device;
 mod error;
 pub mod evaluate;
-mod fingerprint;
+pub mod fingerprint;
 pub mod interpreter;
 pub mod loss;
 pub mod network;

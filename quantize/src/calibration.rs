@@ -9,7 +9,7 @@ use crate::inputs::Inputs;
 use crate::observer::{Method, Observer};
 
 /// What a value covers.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Range {
     /// Smallest value to represent.
     pub min: f32,
@@ -36,7 +36,7 @@ impl Range {
 }
 
 /// The ranges of all values of one prepared graph, by value number.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Calibration {
     /// One range a value.
     pub ranges: Vec<Range>,

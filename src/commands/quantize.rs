@@ -165,6 +165,7 @@ impl Job<'_> {
                     test: Samples::new(&self.data.test, self.preprocess)?,
                     max_drop,
                     time: self.args.time,
+                    resume: self.args.resume,
                     path: &path,
                     encode: &|graph: &Graph| self.encode(graph),
                     progress: self.progress,

@@ -3,7 +3,7 @@
 use std::io::{Result, Write};
 
 use hipflask_quantize::recover::Rung;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::model::ModelReport;
 use crate::stages::portions::Origin;
@@ -38,7 +38,7 @@ pub struct LadderReport {
 }
 
 /// What a model reached and costs.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub struct Figures {
     /// Share of samples whose best class is the label; none without labels.
     pub accuracy: Option<f64>,
@@ -56,7 +56,7 @@ impl Figures {
 }
 
 /// One int8 student on the way.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct RungReport {
     /// The rung.
     pub rung: Rung,
@@ -79,7 +79,7 @@ pub struct RungReport {
 }
 
 /// A rung that was left out.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Skipped {
     /// The rung.
     pub rung: Rung,

@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use hipflask_distill::evaluate::{Logits, Scores};
+use hipflask_distill::fingerprint::Fingerprint;
 use hipflask_quantize::recover::{Candidate, Ladder, Next};
 use hipflask_quantize::{self as quantize, prepare};
 use hipflask_runtime::Model;
 use hipflask_runtime::graph::Graph;
 
 use super::convert::Calibration;
+use super::ladder_state::{LadderFolder, LadderState};
 use super::measure::{logits, measure};
 use super::portions::Origin;
 use super::samples::Samples;
@@ -34,7 +36,9 @@ pub struct Climb<'a> {
     pub max_drop: f64,
     /// Time for all rungs after the first.
     pub time: Option<Duration>,
-    /// Where the best so far is written.
+    /// Whether to go on from where an interrupted climb was.
+    pub resume: bool,
+    /// Where the best so far is written; beside it, until the end, what is needed to go on.
     pub path: &'a Path,
     /// The bytes of a model file with a graph.
     pub encode: &'a dyn Fn(&Graph) -> Vec<u8>,
@@ -52,14 +56,22 @@ pub fn climb(climb: &Climb<'_>) -> Result<(Candidate, LadderReport)> {
     let float = Model::from_graph(climb.student.clone())?;
     let reference = logits(&float, "the f32 student", held)?;
     let of_float = measure(&float, "the f32 student", held, None)?;
-    let prepared = prepare(climb.student)?;
-    let mut ladder = Ladder::new(&prepared, *method, samples, held, &go_on)?;
+    let folder = LadderFolder::beside(climb.path, climb.fingerprint());
+    let kept = if climb.resume { folder.load()? } else { folder.remove().map(|()| None)? };
     let (mut rungs, mut skipped) = (Vec::<RungReport>::new(), Vec::new());
-    let mut best: Option<(usize, Box<Candidate>)> = None;
-    let mut least_kl = f64::INFINITY;
+    let (mut best, mut adopted) = (None::<(usize, Candidate)>, None::<(usize, Candidate)>);
+    let mut ladder = if let Some(state) = kept {
+        climb.progress.line(&format!("going on after {} rungs", state.rungs.len()));
+        (rungs, skipped) = (state.rungs, state.skipped);
+        (best, adopted) = (Some(state.best), Some(state.adopted.clone()));
+        Ladder::resumed(state.height, state.adopted.1, samples, held, &go_on)
+    } else {
+        Ladder::new(&prepare(climb.student)?, *method, samples, held, &go_on)?
+    };
     let mut out_of_time = false;
     let mut rung_started = started;
-    loop {
+    // Where an earlier climb reached the target there is nothing to go on with.
+    while !rungs.last().is_some_and(|last| last.drop <= climb.max_drop + ROUNDING) {
         let candidate = match ladder.climb() {
             Ok(Next::Candidate(candidate)) => candidate,
             Ok(Next::Skipped(rung, why)) => {
@@ -78,10 +90,10 @@ pub fn climb(climb: &Climb<'_>) -> Result<(Candidate, LadderReport)> {
         report.figures.bytes = bytes.len() as u64;
         report.seconds = rung_started.elapsed().as_secs_f64();
         rung_started = Instant::now();
-        report.adopted = report.kl < least_kl;
+        report.adopted = adopted.as_ref().is_none_or(|(rung, _)| report.kl < rungs[*rung].kl);
         if report.adopted {
-            least_kl = report.kl;
             ladder.adopt(&candidate);
+            adopted = Some((rungs.len(), (*candidate).clone()));
         }
         climb.progress.line(&format!(
             "int8, {}: drop {:.2} points, KL {:.5} ({})",
@@ -90,16 +102,24 @@ pub fn climb(climb: &Climb<'_>) -> Result<(Candidate, LadderReport)> {
             report.kl,
             report.note
         ));
-        let met = report.drop <= climb.max_drop + ROUNDING;
         let better = best.as_ref().is_none_or(|(place, _)| beats(&report, &rungs[*place]));
         rungs.push(report);
         if better {
             write(climb.path, &bytes)?;
-            best = Some((rungs.len() - 1, candidate));
+            best = Some((rungs.len() - 1, *candidate));
         }
-        if met {
-            break;
+        if let (Some(adopted), Some(best)) = (&adopted, &best) {
+            folder.save(&LadderState {
+                rungs: rungs.clone(),
+                skipped: skipped.clone(),
+                height: ladder.height().clone(),
+                adopted: adopted.clone(),
+                best: best.clone(),
+            })?;
         }
+    }
+    if !out_of_time {
+        folder.remove()?;
     }
     let (best, candidate) = best.context("the ladder has no rungs")?;
     let report = LadderReport {
@@ -115,7 +135,22 @@ pub fn climb(climb: &Climb<'_>) -> Result<(Candidate, LadderReport)> {
         best,
         test: test(climb, &float, &candidate)?,
     };
-    Ok((*candidate, report))
+    Ok((candidate, report))
+}
+
+impl Climb<'_> {
+    /// Of the student, the samples and the method of the first rung.
+    fn fingerprint(&self) -> String {
+        let mut run = Fingerprint::new();
+        run.bytes(&(self.encode)(self.student));
+        run.bytes(self.calibration.method.name().as_bytes());
+        for samples in [&self.calibration.samples, &self.calibration.held] {
+            for index in 0..samples.len() {
+                run.numbers(samples.get(index).iter().map(|value| value.to_bits().into()));
+            }
+        }
+        run.finish()
+    }
 }
 
 /// Differences of fractions are rounded: half a millionth of a point.

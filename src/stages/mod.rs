@@ -6,6 +6,7 @@ pub mod diagnosis;
 pub mod folder;
 pub mod golden;
 pub mod ladder;
+pub mod ladder_state;
 pub mod lessons;
 pub mod measure;
 pub mod monitor;

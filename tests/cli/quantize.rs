@@ -226,3 +226,44 @@ fn flags_of_the_ladder_that_make_no_sense_are_refused() {
     assert!(refused(&["--max-drop", "101"]).contains("percentage points"));
     assert!(refused(&["--held", "0"]).contains("--held"));
 }
+
+#[test]
+fn a_ladder_that_was_out_of_time_goes_on_to_the_same_end() {
+    let workdir = uneven();
+    // A drop that no rung reaches, as half of the layers stay int8: all are climbed.
+    let whole = [&LADDER[..], &["--max-drop", "0", "--set", "data.limit=60", "--out", "whole"]];
+    let text = |json: &serde_json::Value| {
+        let mut ladder = json[0]["ladder"].clone();
+        for rung in ladder["rungs"].as_array_mut().unwrap() {
+            // Times differ.
+            rung["seconds"] = 0.into();
+            rung["latency_us"] = 0.into();
+        }
+        ladder["float"]["latency_us"] = 0.into();
+        ladder.to_string()
+    };
+    let parse = |output: &crate::util::Output| serde_json::from_str(&output.stdout).unwrap();
+    let wanted = parse(&workdir.run(&[&whole.concat()[..], &["--json"]].concat()));
+    let args = [&LADDER[..], &["--max-drop", "0", "--set", "data.limit=60", "--out", "parts"]];
+    let args = [&args.concat()[..], &["--json", "--resume"]].concat();
+    let mut tries = 0;
+    let found = loop {
+        // Each try has time for some of it at most; a later one always ends.
+        let time = format!("{}s", 0.001 * f64::from(1 << tries));
+        let output = workdir.run(&[&args[..], &["--time", &time]].concat());
+        let report: serde_json::Value = parse(&output);
+        tries += 1;
+        if report[0]["ladder"]["out_of_time"] == false {
+            break report;
+        }
+        assert!(workdir.path("parts/uneven-int8.ladder/state.json").is_file());
+        assert!(tries < 24, "{output:?}");
+    };
+    assert!(tries > 1, "the first try had a millisecond");
+    assert_eq!(text(&found), text(&wanted));
+    assert_eq!(
+        workdir.read("parts/uneven-int8.safetensors"),
+        workdir.read("whole/uneven-int8.safetensors")
+    );
+    assert!(!workdir.path("parts/uneven-int8.ladder").exists());
+}

@@ -16,7 +16,7 @@ use crate::inputs::Inputs;
 use crate::observer::Method;
 
 /// One way to lose less, in the order in which they are tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rung {
     /// Calibration by one method.
@@ -75,6 +75,39 @@ pub struct Candidate {
     corrected: bool,
 }
 
+/// What is known of a [`Candidate`] beside its graphs, to be kept on disk.
+#[derive(Clone, Debug, serde::Deserialize, serde::Serialize)]
+pub struct Origin {
+    rung: Rung,
+    note: String,
+    calibration: Calibration,
+    islands: BTreeSet<String>,
+    method: Method,
+    corrected: bool,
+}
+
+impl Candidate {
+    /// What is to be kept beside `float` and `int8`.
+    pub fn origin(&self) -> Origin {
+        let Self { rung, note, calibration, islands, method, corrected, .. } = self.clone();
+        Origin { rung, note, calibration, islands, method, corrected }
+    }
+
+    /// The candidate that was kept as `origin` and its two graphs.
+    pub fn from_kept(origin: Origin, float: Graph, int8: Graph) -> Self {
+        let Origin { rung, note, calibration, islands, method, corrected } = origin;
+        Self { rung, note, int8, float, calibration, islands, method, corrected }
+    }
+}
+
+/// How far a ladder is, to be kept on disk beside the adopted candidate.
+#[derive(Clone, Debug, serde::Deserialize, serde::Serialize)]
+pub struct Height {
+    /// Rungs that were begun.
+    rungs: usize,
+    sensitive: Option<Vec<String>>,
+}
+
 /// What [`Ladder::climb`] found.
 pub enum Next {
     /// A graph to judge.
@@ -92,9 +125,9 @@ pub struct Ladder<'a> {
     go_on: GoOn<'a>,
     /// The one that the next is built on.
     adopted: Candidate,
-    rungs: std::slice::Iter<'static, Rung>,
-    /// Layers that may still become f32, the most sensitive last; once that rung is reached.
-    sensitive: Option<Vec<String>>,
+    /// Rungs, and layers that may still become f32, the most sensitive last; those once that rung is
+    /// reached.
+    height: Height,
 }
 
 impl<'a> Ladder<'a> {
@@ -120,21 +153,39 @@ impl<'a> Ladder<'a> {
             method,
             corrected: false,
         };
-        Ok(Self { samples, held, go_on, adopted, rungs: RUNGS.iter(), sensitive: None })
+        let height = Height { rungs: 0, sensitive: None };
+        Ok(Self { samples, held, go_on, adopted, height })
+    }
+
+    /// One that goes on at `height`, where `adopted` was adopted, with the same samples.
+    pub fn resumed(
+        height: Height,
+        adopted: Candidate,
+        samples: &'a dyn Inputs,
+        held: &'a dyn Inputs,
+        go_on: GoOn<'a>,
+    ) -> Self {
+        Self { samples, held, go_on, adopted, height }
+    }
+
+    /// How far it is.
+    pub fn height(&self) -> &Height {
+        &self.height
     }
 
     /// Builds the next candidate; [`Error::Stopped`] when the time is over, after which the ladder has
     /// nothing more to give.
     pub fn climb(&mut self) -> Result<Next> {
-        if self.sensitive.is_some() {
+        if self.height.sensitive.is_some() {
             return self.island();
         }
-        let Some(&rung) = self.rungs.next() else { return Ok(Next::Done) };
+        let Some(&rung) = RUNGS.get(self.height.rungs) else { return Ok(Next::Done) };
+        if rung != Rung::Plain && !(self.go_on)() {
+            return Err(Error::Stopped);
+        }
+        self.height.rungs += 1;
         if rung == Rung::Plain {
             return Ok(Next::Candidate(Box::new(self.adopted.clone())));
-        }
-        if !(self.go_on)() {
-            return Err(Error::Stopped);
         }
         let mut candidate = Candidate { rung, note: String::new(), ..self.adopted.clone() };
         match rung {
@@ -176,7 +227,7 @@ impl<'a> Ladder<'a> {
                 let found = sensitivity(float, calibration, self.samples, self.go_on)?;
                 let half = found.len().div_ceil(2);
                 let layers = found.into_iter().take(half).rev().map(|found| found.layer);
-                self.sensitive = Some(layers.collect());
+                self.height.sensitive = Some(layers.collect());
                 return self.island();
             }
         }
@@ -200,7 +251,9 @@ impl<'a> Ladder<'a> {
         if !(self.go_on)() {
             return Err(Error::Stopped);
         }
-        let Some(layer) = self.sensitive.as_mut().and_then(Vec::pop) else { return Ok(Next::Done) };
+        let Some(layer) = self.height.sensitive.as_mut().and_then(Vec::pop) else {
+            return Ok(Next::Done);
+        };
         let mut islands = self.adopted.islands.clone();
         islands.insert(layer.clone());
         let Candidate { float, calibration, int8, .. } = &self.adopted;

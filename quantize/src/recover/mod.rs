@@ -14,7 +14,7 @@ mod sensitivity;
 
 pub use bias_correction::correct_biases;
 pub use equalize::{Equalized, equalize};
-pub use ladder::{Candidate, Ladder, Next, Rung};
+pub use ladder::{Candidate, Height, Ladder, Next, Origin, Rung};
 pub use rounding::{LONGEST_ROW, round_weights};
 pub use sensitivity::{Sensitivity, sensitivity};
 
