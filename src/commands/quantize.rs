@@ -135,6 +135,13 @@ pub fn run(args: &QuantizeArgs, common: &Common, out: &mut dyn Write) -> Result<
         }
         writeln!(out, "{file}: {bytes} bytes, {:.1} % of the {source} file", of_source * 100.0)?;
     }
+    if !met {
+        writeln!(
+            out,
+            "Next: hipflask distill RECIPE --qat --student {name}, which trains it as int8"
+        )?;
+        return Ok(outcome);
+    }
     writeln!(out, "Next: hipflask validate {} --teacher TEACHER --data RECIPE", made[0].file)?;
     Ok(outcome)
 }
