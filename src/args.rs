@@ -8,6 +8,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 use hipflask_distill::network::SizeBudget;
 use hipflask_quantize::Method;
+use hipflask_runtime::groups::Groups;
 
 use crate::recipe::Format;
 use crate::stages::portions::HELD;
@@ -89,7 +90,7 @@ pub enum Command {
     Teacher(TeacherArgs),
     /// Train the student of a recipe from its teacher
     Distill(DistillArgs),
-    /// Convert an f32 student to int8 or f16
+    /// Convert an f32 student to int8, f16 or weights in groups
     Quantize(QuantizeArgs),
     /// Measure students against a teacher and labels; gates set the exit code
     Validate(ValidateArgs),
@@ -201,11 +202,13 @@ Examples:
   hipflask quantize out/digits/student-f32.safetensors --to f16 --out small
   hipflask quantize out/fashion/student-f32.safetensors --data fashion.toml --max-drop 0.3 --time 10m
   hipflask quantize out/digits/student-f32.safetensors --to int8 --observer auto --report
+  hipflask quantize out/vit/student-f32.safetensors --to w8,w4 --group-size 64
   hipflask quantize network.onnx --data recipe.toml --to int8")]
 pub struct QuantizeArgs {
     /// The f32 student, or a network as .onnx: float, or quantized as QDQ
     pub model: PathBuf,
-    /// Formats to make, of int8 and f16
+    /// Formats to make, of int8, f16, w8 and w4: the last two are int8 or int4 weights in groups,
+    /// computed in f32
     #[arg(long, value_name = "FORMATS", value_delimiter = ',', default_value = "int8,f16")]
     #[arg(hide_possible_values = true)]
     pub to: Vec<Format>,
@@ -240,6 +243,9 @@ pub struct QuantizeArgs {
     /// Also show what int8 does to each layer
     #[arg(long)]
     pub report: bool,
+    /// Weights of w8 and w4 with one scale: 32, 64 or 128 [default: the recipe's, 32]
+    #[arg(long, value_name = "N", value_parser = group_size)]
+    pub group_size: Option<usize>,
     /// Folder for the results [default: the model's own]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -377,7 +383,7 @@ Examples:
   hipflask export out/digits/student-int8.safetensors --out student-int8.onnx
   hipflask export out/digits/student-f32.safetensors --out student.onnx --json")]
 pub struct ExportArgs {
-    /// The model: f32 and f16 become float, int8 becomes QDQ
+    /// The model: f32 and f16 become float, int8 becomes QDQ, w8 and w4 MatMulNBits
     pub model: PathBuf,
     /// The ONNX file to write [default: the model's name with .onnx]
     #[arg(long, value_name = "FILE")]
@@ -444,6 +450,10 @@ fn positive() -> clap::builder::RangedU64ValueParser {
 fn threads(text: &str) -> Result<usize, String> {
     let most = hipflask_runtime::Options::MOST_THREADS;
     text.parse().ok().filter(|n| (1..=most).contains(n)).ok_or(format!("a number from 1 to {most}"))
+}
+
+fn group_size(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| Groups::SIZES.contains(n)).ok_or("32, 64 or 128".into())
 }
 
 fn method_parser() -> impl TypedValueParser<Value = Method> {

@@ -44,6 +44,9 @@ pub enum Error {
         /// The format asked for.
         format: &'static str,
     },
+    /// There are no such groups.
+    #[error("{0}")]
+    Groups(String),
     /// The calibration belongs to another graph.
     #[error(
         "calibration: has ranges of {got} values, the network has {wanted}: calibrate this network"

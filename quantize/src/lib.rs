@@ -1,7 +1,9 @@
-//! Turns a float student into int8 or f16: fold batch norms, calibrate on real samples, convert.
+//! Turns a float student into int8, f16 or weights in groups: fold batch norms, calibrate on real
+//! samples, convert.
 //!
 //! ```text
-//! prepare(f32 graph) → calibrate(samples) → to_int8 / to_f16 → the runtime's own arithmetic
+//! prepare(f32 graph) → calibrate(samples) → to_int8 ─┬→ the runtime's own arithmetic
+//!                    → to_f16, to_weight_only ───────┘
 //! ```
 //!
 //! Where int8 loses too much, [`recover`] holds what gets it back, and [`recover::Ladder`] tries one
@@ -21,6 +23,7 @@ pub mod recover;
 mod report;
 mod scheme;
 mod sites;
+mod weight_only;
 
 pub use calibration::{Calibration, Calibrator, Range, calibrate};
 pub use convert::{to_int8, to_mixed};
@@ -31,3 +34,4 @@ pub use inputs::Inputs;
 pub use observer::Method;
 pub use report::{LayerReport, report};
 pub use sites::{Grid, Sites};
+pub use weight_only::{LEAST_WEIGHTS, to_weight_only};

@@ -5,7 +5,10 @@
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use hipflask_runtime::kernels::{AddI8, ConvF32, ConvI8, ConvShape, Isa, quantize};
+use hipflask_runtime::groups::Groups;
+use hipflask_runtime::kernels::{
+    AddI8, ConvF32, ConvI8, ConvShape, Isa, WeightOnlyLinear, quantize,
+};
 use hipflask_runtime::quant::{Output, QuantParams};
 
 fn main() {
@@ -115,6 +118,61 @@ fn float(bencher: Bencher<'_, '_>, Layer { isa, shape, .. }: Layer) {
     let scratch = aligned(&mut memory);
     bencher
         .counter(macs(&shape))
+        .bench_local(|| kernel.run(black_box(&x), black_box(&mut y), scratch));
+}
+
+/// A linear layer over tokens with weights in groups.
+#[derive(Clone, Copy)]
+struct Grouped {
+    isa: Isa,
+    bits: u8,
+    /// Tokens, inputs, outputs.
+    shape: [usize; 3],
+}
+
+impl std::fmt::Display for Grouped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [tokens, k, n] = self.shape;
+        write!(f, "{:<26} {}", format!("w{} {k}-{n} @{tokens}", self.bits), self.isa)
+    }
+}
+
+fn grouped() -> impl Iterator<Item = Grouped> {
+    let shapes = [[49, 64, 192], [49, 256, 64], [16, 192, 576], [1, 640, 128], [1, 1280, 1000]];
+    let bits = |shape| [4, 8].map(|bits| (bits, shape));
+    let all = |(bits, shape)| Isa::available().map(move |isa| Grouped { isa, bits, shape });
+    shapes.into_iter().flat_map(bits).flat_map(all)
+}
+
+#[divan::bench(args = grouped())]
+fn weight_only(bencher: Bencher<'_, '_>, Grouped { isa, bits, shape }: Grouped) {
+    let [tokens, k, n] = shape;
+    let groups = Groups { bits, size: 32 };
+    let bytes: Vec<u8> =
+        (0..n * groups.row_bytes(k).unwrap_or(0)).map(|i| (i * 37 % 256) as u8).collect();
+    let scales = vec![0.01; n * groups.count(k)];
+    let weights = (&bytes[..], &scales[..]);
+    let range = (0.0, f32::INFINITY);
+    let kernel = WeightOnlyLinear::new(isa, groups, (tokens, k), weights, &vec![0.5; n], range);
+    let x: Vec<f32> = (0..tokens * k).map(|i| (i % 13) as f32 - 6.0).collect();
+    let (mut y, mut scratch) = (vec![0.0; tokens * n], vec![0.0; kernel.scratch_len()]);
+    bencher
+        .counter(ItemsCount::new(tokens * k * n))
+        .bench_local(|| kernel.run(black_box(&x), black_box(&mut y), &mut scratch));
+}
+
+/// The same layers in f32.
+#[divan::bench(args = grouped().filter(|layer| layer.bits == 8))]
+fn same_in_float(bencher: Bencher<'_, '_>, Grouped { isa, shape: [tokens, k, n], .. }: Grouped) {
+    let shape = ConvShape { in_h: tokens, out_h: tokens, ..ConvShape::linear(k, n) };
+    let weight: Vec<f32> = (0..n * k).map(|i| (i % 17) as f32 - 8.0).collect();
+    let x: Vec<f32> = (0..tokens * k).map(|i| (i % 13) as f32 - 6.0).collect();
+    let kernel = ConvF32::new(isa, shape, &weight, &vec![0.5; n], (0.0, f32::INFINITY));
+    let mut memory = vec![0; kernel.scratch_len() + 64];
+    let mut y = vec![0.0; tokens * n];
+    let scratch = aligned(&mut memory);
+    bencher
+        .counter(ItemsCount::new(tokens * k * n))
         .bench_local(|| kernel.run(black_box(&x), black_box(&mut y), scratch));
 }
 

@@ -14,6 +14,8 @@ pub enum DType {
     F16,
     /// Signed 8-bit integers, quantized.
     I8,
+    /// Bytes: pairs of 4-bit weights.
+    U8,
     /// Signed 32-bit integers: biases of int8 layers.
     I32,
 }
@@ -24,7 +26,7 @@ impl DType {
         match self {
             Self::F32 | Self::I32 => 4,
             Self::F16 => 2,
-            Self::I8 => 1,
+            Self::I8 | Self::U8 => 1,
         }
     }
 
@@ -34,6 +36,7 @@ impl DType {
             Self::F32 => "F32",
             Self::F16 => "F16",
             Self::I8 => "I8",
+            Self::U8 => "U8",
             Self::I32 => "I32",
         }
     }

@@ -11,6 +11,7 @@ pub mod file;
 pub mod format;
 pub mod golden;
 pub mod graph;
+pub mod groups;
 pub mod input;
 pub mod kernels;
 #[cfg(feature = "mmap")]

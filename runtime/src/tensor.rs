@@ -45,6 +45,7 @@ impl Tensor {
     from_slice!(from_f16, half::f16, F16);
     from_slice!(from_i8, i8, I8);
     from_slice!(from_i32, i32, I32);
+    from_slice!(from_u8, u8, U8);
 
     /// A tensor over `range` of shared bytes; the length must be what dtype and shape ask for.
     pub fn shared(

@@ -3,10 +3,13 @@
 
 mod common;
 
+use half::f16;
 use hipflask_runtime::format::{Card, ModelFile};
 use hipflask_runtime::graph::{Graph, LoadLimits, Op};
+use hipflask_runtime::groups::Groups;
 use hipflask_runtime::input::{ImagePreprocess, Preprocess};
-use hipflask_runtime::{ErrorKind, Model, Options};
+use hipflask_runtime::quant::QuantParams;
+use hipflask_runtime::{DType, ErrorKind, Model, Options, Tensor};
 use proptest::prelude::*;
 
 fn file() -> ModelFile {
@@ -245,6 +248,61 @@ fn transformers_that_do_not_fit_are_refused() {
 }
 
 #[test]
+fn lies_about_groups_are_named() {
+    let refused = |change: &dyn Fn(&mut Graph), expected: &str| {
+        let mut graph = common::weight_only::network();
+        change(&mut graph);
+        let error = read(&of(graph).to_bytes()).unwrap_err();
+        assert!(error.to_string().contains(expected), "{expected}: {error}");
+    };
+    let op = |graph: &mut Graph, name: &str, op: Op| {
+        graph.nodes.iter_mut().find(|node| node.name == name).unwrap().op = op;
+    };
+    for (bits, size) in [(3, 32), (16, 64), (4, 0), (8, 48), (4, usize::MAX)] {
+        let groups = Groups { bits, size };
+        let what = format!("{bits} bits in groups of {size}: weights have 4 or 8");
+        refused(&|graph| op(graph, "wide", Op::LinearGroups { groups }), &what);
+        refused(&|graph| op(graph, "embedding w4", Op::EmbeddingGroups { groups }), &what);
+    }
+    let to = |bits, size| Op::LinearGroups { groups: Groups { bits, size } };
+    refused(&|graph| op(graph, "wide", to(8, 32)), "weight of shape [60, 45] with 8 bits");
+    refused(&|graph| op(graph, "qkv", to(4, 32)), "weight of shape [30, 10] with 4 bits");
+    refused(&|graph| op(graph, "wide", to(4, 64)), "shape [60, 3] where [60, 2] is needed");
+    refused(&|graph| op(graph, "gelu w4", to(4, 64)), "has no weight");
+    let rows = Op::EmbeddingGroups { groups: Groups { bits: 4, size: 64 } };
+    refused(&|graph| op(graph, "embedding w8", rows.clone()), "gives shape [1, 60, 172]");
+    refused(&|graph| op(graph, "mean", rows.clone()), "has no weight");
+    let tensor = |graph: &mut Graph, name: &str, tensor: Tensor| {
+        assert!(graph.tensors.insert(name.into(), tensor).is_some(), "{name}");
+    };
+    refused(
+        &|graph| tensor(graph, "wide.weight", Tensor::from_i8([60, 45], &[1; 2700])),
+        "\"wide.weight\": dtype I8 where U8 is needed",
+    );
+    refused(
+        &|graph| tensor(graph, "wide.scale", Tensor::from_f32([60, 3], &[1.0; 180])),
+        "\"wide.scale\": dtype F32 where F16 is needed",
+    );
+    for broken in [f16::INFINITY, f16::NAN] {
+        let mut scales = [f16::ONE; 180];
+        scales[77] = broken;
+        refused(
+            &|graph| tensor(graph, "wide.scale", Tensor::from_f16([60, 3], &scales)),
+            "node \"wide\": scale 77 of its groups is",
+        );
+    }
+    refused(&|graph| drop(graph.tensors.remove("wide.scale")), "\"wide.scale\" is missing");
+    let q = Some(QuantParams { scale: 0.1, zero_point: 0 });
+    refused(
+        &|graph| {
+            graph.values[1].dtype = DType::I8;
+            graph.values[1].quant = q;
+        },
+        "linear-groups cannot turn [F32] into I8",
+    );
+}
+
+#[test]
 fn a_missing_file_and_a_folder_are_errors_with_the_path() {
     for path in ["/nonexistent/model.safetensors", "/"] {
         let error = Model::open(path).unwrap_err();
@@ -258,7 +316,11 @@ proptest! {
     /// Any damage gives an error or a model that passed every check and therefore runs.
     #[test]
     fn damaged_files_never_panic(damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)) {
-        let others = [common::int8_channels_network(), common::int8_transformer()];
+        let others = [
+            common::int8_channels_network(),
+            common::int8_transformer(),
+            common::weight_only::network(),
+        ];
         for file in [file()].into_iter().chain(others.map(of)) {
             let mut bytes = file.to_bytes();
             for (index, byte) in &damage {

@@ -43,6 +43,16 @@ fn a_transformer_between_int8_layers_has_the_same_bits_on_all() {
 }
 
 #[test]
+fn weights_in_groups_give_the_same_bits_on_all() {
+    let model = Model::from_graph(common::weight_only::network()).unwrap();
+    let recorded = golden(&model, Isa::Scalar);
+    for isa in Isa::available() {
+        let verdict = recorded.verify(&model, &mut session(&model, isa)).unwrap();
+        assert!(verdict.passed() && verdict.exact && verdict.equal == 20, "{isa}: {verdict:?}");
+    }
+}
+
+#[test]
 fn any_number_of_threads_gives_the_bits_of_one() {
     let model = Model::from_graph(common::wide_int8_network()).unwrap();
     let answer = |isa, threads| {

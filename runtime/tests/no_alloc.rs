@@ -43,6 +43,7 @@ fn running_allocates_nothing_on_any_instruction_set_and_number_of_threads() {
         ("channels", common::int8_channels_network(), common::sample(1)),
         ("float", common::float_network(), common::sample(1)),
         ("transformer", common::int8_transformer(), common::sample(1)),
+        ("weight-only", common::weight_only::network(), common::sample(1)),
         ("winograd", common::winograd_network(), common::sample_of(12 * 12 * 16, 1)),
         ("wide", common::wide_int8_network(), common::wide_sample()),
     ];

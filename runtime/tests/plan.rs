@@ -88,6 +88,7 @@ fn every_value_of_an_int8_network_is_that_of_its_node_alone() {
 #[test]
 fn every_value_of_a_float_network_is_that_of_its_node_alone() {
     check(&common::float_network());
+    check(&common::weight_only::network());
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::outcome::Outcome;
 struct Document {
     file: String,
     bytes: usize,
-    /// `float` or `qdq`
+    /// `float`, `qdq` or `nbits`
     format: &'static str,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
@@ -43,11 +43,16 @@ pub fn run(args: &ExportArgs, common: &Common, out: &mut dyn Write) -> Result<Ou
     let bytes = open::to_onnx(&model).with_context(|| format!("{name}: cannot be exported"))?;
     write(&path, &bytes)?;
     let int8 = model.graph.values.iter().any(|value| value.dtype == DType::I8);
+    let grouped = model.graph.nodes.iter().any(|node| node.op.groups().is_some());
     let ports = |ids: &[ValueId]| ids.iter().map(|&id| Port::new(&model.graph, id)).collect();
     let document = Document {
         file: path.display().to_string(),
         bytes: bytes.len(),
-        format: if int8 { "qdq" } else { "float" },
+        format: match (int8, grouped) {
+            (true, _) => "qdq",
+            (_, true) => "nbits",
+            _ => "float",
+        },
         inputs: ports(&model.graph.inputs),
         outputs: ports(&model.graph.outputs),
     };
@@ -56,7 +61,11 @@ pub fn run(args: &ExportArgs, common: &Common, out: &mut dyn Write) -> Result<Ou
         return Ok(Outcome::Done);
     }
     let Document { file, bytes, inputs, outputs, .. } = &document;
-    let kind = if int8 { "int8 as QDQ" } else { "float" };
+    let kind = match document.format {
+        "qdq" => "int8 as QDQ",
+        "nbits" => "weights in groups as ONNX Runtime's MatMulNBits",
+        _ => "float",
+    };
     writeln!(out, "{file}: {bytes} bytes, {kind}, opset {OPSET}")?;
     for (what, ports) in [("input", inputs), ("output", outputs)] {
         for Port { name, shape } in ports {

@@ -1,12 +1,12 @@
-//! `quantize`: converts an f32 student, hipflask's or ONNX, to int8 or f16.
+//! `quantize`: converts an f32 student, hipflask's or ONNX, to int8, f16 or weights in groups.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use hipflask_distill::data::DataSet;
 use hipflask_quantize::recover::sensitivity;
-use hipflask_quantize::{LayerReport, Method, report, to_f16};
+use hipflask_quantize::{LayerReport, Method, report};
 use hipflask_runtime::format::ModelFile;
 use hipflask_runtime::graph::{Graph, Layout};
 use hipflask_runtime::input::Preprocess;
@@ -21,7 +21,7 @@ use crate::progress::Progress;
 use crate::recipe::{Format, Recipe};
 use crate::report::ladder::LadderReport;
 use crate::report::layers;
-use crate::stages::convert::{Calibration, Int8, int8};
+use crate::stages::convert::{Calibration, Int8, int8, without_samples};
 use crate::stages::ladder::{Climb, climb};
 use crate::stages::portions::Portions;
 use crate::stages::samples::{Samples, spread};
@@ -62,6 +62,8 @@ struct Job<'a> {
     preprocess: &'a Preprocess,
     portions: &'a Portions,
     method: Method,
+    /// Of w8 and w4.
+    group_size: usize,
     progress: Progress,
 }
 
@@ -106,6 +108,7 @@ pub fn run(args: &QuantizeArgs, common: &Common, out: &mut dyn Write) -> Result<
         preprocess,
         portions: &portions,
         method,
+        group_size: args.group_size.unwrap_or(recipe.quantize.group_size),
         progress,
     };
     let mut made = Vec::new();
@@ -154,8 +157,8 @@ impl Job<'_> {
         let mut ladder = None;
         let (made, bytes) = match (format, self.args.max_drop) {
             _ if self.quantized => (None, self.encode(&self.student.graph)),
-            (Format::F16, _) => {
-                let made = to_f16(&self.student.graph).context("f16")?;
+            (Format::F16 | Format::W8 | Format::W4, _) => {
+                let made = without_samples(&self.student.graph, format, self.group_size)?;
                 (None, self.encode(&made))
             }
             (Format::Int8, None) => {

@@ -101,12 +101,9 @@ fn ship(run: &Run, binaries: &[(String, PathBuf)]) -> Result<Report> {
         let portions = Portions::of_recipe(&data, &recipe.quantize.calibration);
         let method = recipe.quantize.calibration.method;
         let calibration = Calibration::new(&portions, &data.preprocess, method)?;
-        let converted = convert(&graph, format, &calibration)?;
+        let converted = convert(&graph, format, &calibration, recipe.quantize.group_size)?;
         let report = student::write(run, &data, "student", format.name(), &converted, teacher)?;
-        match format {
-            Format::Int8 => students.int8 = Some(report),
-            Format::F16 => students.f16 = Some(report),
-        }
+        *students.place(format.name()) = Some(report);
     }
     for (target, binary) in binaries {
         run.progress.line(&format!("bundle: {target}"));

@@ -72,12 +72,7 @@ pub fn run(args: &ValidateArgs, common: &Common, out: &mut dyn Write) -> Result<
     let mut students = Students::default();
     for path in &args.students {
         let (format, report) = score(path)?;
-        let place = match format {
-            "int8" => &mut students.int8,
-            "f16" => &mut students.f16,
-            _ => &mut students.f32,
-        };
-        if let Some(other) = place.replace(report) {
+        if let Some(other) = students.place(format).replace(report) {
             bail!(
                 "{}: {} is an {format} student too: give one of each format, or validate them one by \
                  one",
@@ -115,8 +110,10 @@ pub fn run(args: &ValidateArgs, common: &Common, out: &mut dyn Write) -> Result<
 /// The format of a student's weights.
 fn format(graph: &Graph) -> &'static str {
     let has = |dtype| graph.tensors.values().any(|tensor| tensor.dtype() == dtype);
-    if has(DType::I8) {
+    if graph.values.iter().any(|value| value.dtype == DType::I8) {
         "int8"
+    } else if let Some(groups) = graph.nodes.iter().find_map(|node| node.op.groups()) {
+        groups.name()
     } else if has(DType::F16) {
         "f16"
     } else {

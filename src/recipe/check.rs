@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use hipflask_distill::data::DataFormat;
 use hipflask_distill::loss::{LossSpec, WeightedSum};
 use hipflask_distill::trainer::TrainSpec;
+use hipflask_runtime::groups::Groups;
 
 use super::Recipe;
 use super::parse::Problem;
@@ -71,6 +72,9 @@ pub(super) fn check(recipe: &Recipe) -> Checked {
 
     if quantize.calibration.samples == 0 {
         return out_of_range("quantize.calibration.samples", 0, "at least 1");
+    }
+    if !Groups::SIZES.contains(&quantize.group_size) {
+        return out_of_range("quantize.group_size", quantize.group_size, "32, 64 or 128");
     }
     if validate.max_drop.is_some_and(|drop| !(0.0..=100.0).contains(&drop)) {
         let message = "from 0 to 100 percentage points";

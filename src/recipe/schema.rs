@@ -227,11 +227,17 @@ pub struct QuantizeTable {
     pub to: Vec<Format>,
     /// How int8 finds its ranges.
     pub calibration: CalibrationTable,
+    /// Weights with one scale in w4 and w8.
+    pub group_size: usize,
 }
 
 impl Default for QuantizeTable {
     fn default() -> Self {
-        Self { to: vec![Format::Int8, Format::F16], calibration: CalibrationTable::default() }
+        Self {
+            to: vec![Format::Int8, Format::F16],
+            calibration: CalibrationTable::default(),
+            group_size: 32,
+        }
     }
 }
 
@@ -293,6 +299,10 @@ pub enum Format {
     Int8,
     /// 16-bit float weights, computed in 32 bits.
     F16,
+    /// 8-bit integer weights in groups, computed in 32-bit floats.
+    W8,
+    /// 4-bit integer weights in groups, computed in 32-bit floats.
+    W4,
 }
 
 impl Format {
@@ -301,6 +311,8 @@ impl Format {
         match self {
             Self::Int8 => "int8",
             Self::F16 => "f16",
+            Self::W8 => "w8",
+            Self::W4 => "w4",
         }
     }
 }

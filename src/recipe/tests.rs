@@ -143,6 +143,10 @@ fn numbers_out_of_range_are_named_with_their_line() {
             "[quantize]\ncalibration = { samples = 0 }\n",
             "line 2: quantize.calibration.samples is 0",
         ),
+        (
+            "[quantize]\ngroup_size = 48\n",
+            "line 2: quantize.group_size is 48: it must be 32, 64 or 128",
+        ),
         ("[distill]\nloss = []\n", "line 2: distill.loss: "),
         ("[distill]\nclip_norm = 0.0\n", "line 2: distill.clip_norm is 0: it must be above 0"),
         (

@@ -146,6 +146,12 @@ pub struct Students {
     /// 16-bit floats.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub f16: Option<ModelReport>,
+    /// 8-bit weights in groups.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub w8: Option<ModelReport>,
+    /// 4-bit weights in groups.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub w4: Option<ModelReport>,
     /// 8-bit integers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub int8: Option<ModelReport>,
@@ -155,13 +161,30 @@ pub struct Students {
 }
 
 impl Students {
-    /// Those that are there, smallest format last.
+    /// Those that are there, with the one for the board last.
     pub fn each(&self) -> impl Iterator<Item = (&'static str, &ModelReport)> {
-        let all = [("f32", &self.f32), ("f16", &self.f16), ("int8", &self.int8)];
+        let all = [
+            ("f32", &self.f32),
+            ("f16", &self.f16),
+            ("w8", &self.w8),
+            ("w4", &self.w4),
+            ("int8", &self.int8),
+        ];
         all.into_iter().filter_map(|(name, model)| Some((name, model.as_ref()?)))
     }
 
-    /// The one that is meant for the board: int8, else f16, else f32.
+    /// Where the report of a format belongs; f32's for a name that is none.
+    pub fn place(&mut self, format: &str) -> &mut Option<ModelReport> {
+        match format {
+            "f16" => &mut self.f16,
+            "w8" => &mut self.w8,
+            "w4" => &mut self.w4,
+            "int8" => &mut self.int8,
+            _ => &mut self.f32,
+        }
+    }
+
+    /// The one that is meant for the board: int8, else the one of the smallest weights.
     pub fn smallest(&self) -> Option<(&'static str, &ModelReport)> {
         self.each().last()
     }

@@ -58,8 +58,9 @@ pub struct Accuracies {
     pub others: Vec<(String, Option<f64>)>,
     /// The student trained on labels only.
     pub control: Option<f64>,
-    /// The student in 32-bit floats, in 16-bit floats, in 8-bit integers.
-    pub student: [Option<f64>; 3],
+    /// The student in 32-bit floats, in 16-bit floats, with 8- and 4-bit weights in groups, in 8-bit
+    /// integers.
+    pub student: [Option<f64>; 5],
 }
 
 impl Accuracies {
@@ -85,7 +86,8 @@ impl From<&Report> for Accuracies {
             teacher: report.teacher.as_ref().and_then(|t| t.scores.accuracy),
             others: others(&report.chain, &report.peers),
             control: accuracy(report.control.as_ref()),
-            student: [&students.f32, &students.f16, &students.int8].map(|s| accuracy(s.as_ref())),
+            student: [&students.f32, &students.f16, &students.w8, &students.w4, &students.int8]
+                .map(|s| accuracy(s.as_ref())),
         }
     }
 }
@@ -96,7 +98,7 @@ impl From<&Distilled> for Accuracies {
             teacher: run.teacher.as_ref().and_then(|t| t.scores.accuracy),
             others: others(&run.chain, &run.peers),
             control: accuracy(run.control.as_ref()),
-            student: [accuracy(Some(&run.student)), None, None],
+            student: [accuracy(Some(&run.student)), None, None, None, None],
         }
     }
 }
@@ -140,7 +142,9 @@ impl SeedsReport {
             line("control f32", &|run| run.control),
             line("student f32", &|run| run.student[0]),
             line("student f16", &|run| run.student[1]),
-            line("student int8", &|run| run.student[2]),
+            line("student w8", &|run| run.student[2]),
+            line("student w4", &|run| run.student[3]),
+            line("student int8", &|run| run.student[4]),
         ];
         Self {
             seeds: seeds.to_vec(),
@@ -176,7 +180,7 @@ mod tests {
         // over √3 a standard error of 0.01.
         let run = |student, control| Accuracies {
             control: Some(control),
-            student: [Some(student), None, None],
+            student: [Some(student), None, None, None, None],
             ..Accuracies::default()
         };
         let report = SeedsReport::of(&[1, 2, 3], &[run(0.9, 0.88), run(0.8, 0.78), run(0.9, 0.85)]);

@@ -1,8 +1,9 @@
-//! From the trained f32 student to f16 and int8.
+//! From the trained f32 student to the formats of boards.
 
 use anyhow::{Context, Result, bail};
-use hipflask_quantize::{self as quantize, Method, prepare, to_f16, to_int8};
+use hipflask_quantize::{self as quantize, Method, prepare, to_f16, to_int8, to_weight_only};
 use hipflask_runtime::graph::Graph;
+use hipflask_runtime::groups::Groups;
 use hipflask_runtime::input::Preprocess;
 
 use super::portions::Portions;
@@ -61,10 +62,27 @@ pub fn int8(student: &Graph, calibration: &Calibration<'_>) -> Result<Int8> {
     Ok(Int8 { float, calibration, int8 })
 }
 
-/// `student` in `format`; `f16` needs no calibration.
-pub fn convert(student: &Graph, format: Format, calibration: &Calibration<'_>) -> Result<Graph> {
+/// `student` in `format`: only int8 needs the calibration, only w8 and w4 have groups of a size.
+pub fn convert(
+    student: &Graph,
+    format: Format,
+    calibration: &Calibration<'_>,
+    group_size: usize,
+) -> Result<Graph> {
     match format {
-        Format::F16 => to_f16(student).context("f16"),
         Format::Int8 => Ok(int8(student, calibration)?.int8),
+        _ => without_samples(student, format, group_size),
     }
+}
+
+/// `student` in a `format` that is found in the weights alone; int8 is none and is refused.
+pub fn without_samples(student: &Graph, format: Format, group_size: usize) -> Result<Graph> {
+    let in_groups = |bits| to_weight_only(student, Groups { bits, size: group_size });
+    let made = match format {
+        Format::F16 => to_f16(student),
+        Format::W8 => in_groups(8),
+        Format::W4 => in_groups(4),
+        Format::Int8 => bail!("int8 needs samples"),
+    };
+    made.with_context(|| format.name())
 }

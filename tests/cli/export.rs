@@ -43,6 +43,29 @@ fn exported_students_answer_as_the_students_do() {
     assert_eq!(report["students"]["f32"]["isa"], "tract");
 }
 
+/// tract reads `MatMulNBits` of 4 bits by code of its own.
+#[test]
+fn weights_in_groups_are_exported_for_onnx_runtime_and_tract() {
+    let workdir = copy_of_small();
+    let student = "out/student-f32.safetensors";
+    workdir.ok(&["quantize", student, "--data", "small.toml", "--to", "w8,w4", "--out", "q", "-q"]);
+    let accuracy = |file: &str, kind: &str, engine: &str| {
+        let args = ["validate", file, "--data", "small.toml", "--engine", engine];
+        number(&workdir.json(&args), &format!("students.{kind}.accuracy"))
+    };
+    for kind in ["w8", "w4"] {
+        let (from, to) = (format!("q/student-{kind}.safetensors"), format!("{kind}.onnx"));
+        let text = workdir.ok(&["export", &from, "--out", &to]);
+        assert!(text.contains("weights in groups as ONNX Runtime's MatMulNBits"), "{text}");
+        let wanted = accuracy(&from, kind, "hipflask");
+        assert!((accuracy(&to, "f32", "hipflask") - wanted).abs() < 1e-12, "{kind}");
+        if kind == "w4" {
+            assert!((accuracy(&to, "f32", "tract") - wanted).abs() < 1e-12);
+            assert_eq!(workdir.json(&["inspect", &to, "--check"])["passed"], true);
+        }
+    }
+}
+
 #[test]
 fn exported_students_know_their_preprocessing_and_classes() {
     let workdir = with_exports();

@@ -1,4 +1,4 @@
-//! `quantize`: from the f32 student to int8 and f16.
+//! `quantize`: from the f32 student to int8, f16 and weights in groups.
 
 use std::collections::BTreeSet;
 
@@ -70,6 +70,44 @@ fn every_method_gives_a_student_of_its_own_that_holds_its_accuracy() {
     let output = workdir.run(&["quantize", &student, "--method", "kl"]);
     assert_eq!(output.code, 2);
     assert!(output.stderr.contains("percentile, entropy, mse, auto"), "{output:?}");
+}
+
+/// 64 inputs by 16 units are just large enough; the last layer, 16 by 10, is not.
+#[test]
+fn weights_in_groups_are_smaller_than_f16_and_keep_the_accuracy() {
+    let workdir = copy_of_small();
+    let made = workdir.json(&[
+        "quantize",
+        "out/student-f32.safetensors",
+        "--data",
+        "small.toml",
+        "--to",
+        "f16,w8,w4",
+        "--group-size",
+        "64",
+        "--out",
+        "q",
+    ]);
+    let bytes: Vec<f64> = (0..3).map(|i| number(&made[i], "bytes")).collect();
+    // 1024 weights: a byte less each, then half a byte; scales and longer headers take some back.
+    assert!(bytes[1] < bytes[0] - 700.0 && bytes[2] < bytes[1] - 500.0, "{bytes:?}");
+    let files =
+        ["q/student-f16.safetensors", "q/student-w8.safetensors", "q/student-w4.safetensors"];
+    let args = [&["validate"][..], &files, &["--data", "small.toml"]].concat();
+    let report = workdir.json(&args);
+    let accuracy = |format: &str| number(&report, &format!("students.{format}.accuracy"));
+    assert!((accuracy("w8") - accuracy("f16")).abs() <= 0.01, "{report}");
+    assert!((accuracy("w4") - accuracy("f16")).abs() <= 0.04, "{report}");
+    let shown = workdir.ok(&["inspect", files[2]]);
+    assert!(shown.contains("linear-groups + relu") && shown.contains("w4/64"), "{shown}");
+    let layers = workdir.json(&["inspect", files[1]]);
+    let first = &layers["layers"][1];
+    assert_eq!((&first["groups"]["bits"], &first["groups"]["size"]), (&8.into(), &64.into()));
+    let all = workdir.run(&["quantize", "out/student-f32.safetensors", "--to", "w3"]);
+    assert!(all.code == 2 && all.stderr.contains("int8, f16, w8, w4"), "{all:?}");
+    let other = ["quantize", "out/student-f32.safetensors", "--to", "w4", "--group-size", "16"];
+    let other = workdir.run(&other);
+    assert!(other.code == 2 && other.stderr.contains("32, 64 or 128"), "{other:?}");
 }
 
 #[test]

@@ -310,7 +310,10 @@ impl Network {
                 x.pad_with_zeros(2, top, bottom)?.pad_with_zeros(3, left, right)?
             }
             &Op::PadChannels { before, after } => x.pad_with_zeros(1, before, after)?,
-            Op::Quantize | Op::Dequantize => {
+            Op::Quantize
+            | Op::Dequantize
+            | Op::LinearGroups { .. }
+            | Op::EmbeddingGroups { .. } => {
                 let message = format!("{} cannot be trained", node.op.name());
                 return Err(Error::new(ErrorKind::Config, &self.graph.name, message));
             }

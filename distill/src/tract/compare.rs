@@ -125,7 +125,7 @@ impl Drawn {
     fn of(graph: &Graph, id: ValueId) -> Self {
         for node in graph.nodes.iter().filter(|node| node.inputs.first() == Some(&id)) {
             match node.op {
-                Op::Embedding => {
+                Op::Embedding | Op::EmbeddingGroups { .. } => {
                     let rows = graph.weight(node, "weight").map_or(1, |rows| rows.shape()[0]);
                     return Self::Ids(rows);
                 }

@@ -144,9 +144,10 @@ fn check(name: String, raw: &RawEntry, start: usize, data: usize) -> Result<Entr
         "F32" => DType::F32,
         "F16" => DType::F16,
         "I8" => DType::I8,
+        "U8" => DType::U8,
         "I32" => DType::I32,
         other => {
-            let what = format!("dtype {other} is not one of F32, F16, I8, I32");
+            let what = format!("dtype {other} is not one of F32, F16, I8, U8, I32");
             return Err(Error::new(ErrorKind::Unsupported, at, what));
         }
     };

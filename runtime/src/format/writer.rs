@@ -15,7 +15,7 @@ const ALIGNMENT: usize = 64;
 const WORTH_ALIGNING: usize = 4096;
 
 /// Order of dtypes in the file: wider ones first, so that each tensor is aligned to its elements.
-const DTYPES: [DType; 4] = [DType::F32, DType::I32, DType::F16, DType::I8];
+const DTYPES: [DType; 5] = [DType::F32, DType::I32, DType::F16, DType::I8, DType::U8];
 
 /// Lays out one file: `metadata` under the key `hipflask`, tensors in the given order within a
 /// dtype. `in_place` aligns large weights for a device that maps the file.

@@ -17,6 +17,7 @@ use alloc::vec::Vec;
 
 use super::{Graph, Node, Op, Value, ValueId, shape};
 use crate::dtype::{DType, Shape};
+use crate::groups::Groups;
 use crate::quant::{QuantParams, multiplier};
 use crate::tensor::Tensor;
 use crate::{Error, ErrorKind, Result};
@@ -159,6 +160,7 @@ impl Graph {
             let reason = format!("{t} tokens are beyond the limit of {}", limits.tokens);
             return Err((ErrorKind::Limit, reason));
         }
+        node.op.groups().map_or(Ok(()), Groups::check).map_err(wrong)?;
         let shapes: Vec<&Shape> = inputs.iter().map(|v| &v.shape).collect();
         let weight = self.weight(node, "weight");
         let inferred = shape::infer(&node.op, self.layout, &shapes, weight.map(Tensor::shape))
@@ -171,8 +173,7 @@ impl Graph {
             return Err(wrong("must keep the scale and zero point of its input".into()));
         }
         if let Some(function) = node.activation {
-            let fusable = matches!(node.op, Op::Conv2d { .. } | Op::Linear | Op::Add);
-            if !fusable || function.clamp().is_none() {
+            if !node.op.fuses_activations() || function.clamp().is_none() {
                 let reason = format!("cannot have {} fused into it", function.name());
                 return Err((ErrorKind::Unsupported, reason));
             }
@@ -185,6 +186,12 @@ impl Graph {
             (_, Some([_, _, c])) => c,
             (_, None) => output.shape.last().copied().unwrap_or(0),
         };
+        // Inference has compared the weight with the groups.
+        let grouped = node.op.groups().zip(self.weight(node, "weight"));
+        let grouped = grouped.and_then(|(groups, weight)| {
+            let [rows, bytes] = weight.shape().dims::<2>()?;
+            Some([rows, groups.count(groups.row_len(bytes))])
+        });
         for role in node.op.roles(x.dtype) {
             let Some(tensor) = self.weight(node, role.name) else {
                 if role.required {
@@ -199,9 +206,16 @@ impl Graph {
             }
             let wanted: &[usize] = match (role.name, &node.op) {
                 // Inference has compared them with the input.
-                ("weight", Op::Conv2d { .. } | Op::Linear | Op::Embedding | Op::AddPosition) => {
-                    tensor.shape()
-                }
+                (
+                    "weight",
+                    Op::Conv2d { .. }
+                    | Op::Linear
+                    | Op::LinearGroups { .. }
+                    | Op::Embedding
+                    | Op::EmbeddingGroups { .. }
+                    | Op::AddPosition,
+                ) => tensor.shape(),
+                ("scale", _) if grouped.is_some() => grouped.as_ref().map_or(&[], |shape| shape),
                 ("table", _) => &[256],
                 _ => &[channels],
             };
@@ -211,6 +225,12 @@ impl Graph {
                     tensor.shape(),
                     Shape::from(wanted)
                 )));
+            }
+        }
+        if grouped.is_some() {
+            let scales = self.f32s(node, "scale").map_err(|e| format!("{e}"))?;
+            if let Some((i, scale)) = scales.iter().enumerate().find(|(_, s)| !s.is_finite()) {
+                return Err(format!("scale {i} of its groups is {scale}: it must be finite"));
             }
         }
         match (&node.op, x.quant, output.quant) {

@@ -10,6 +10,9 @@ impl Graph {
             Op::Conv2d { .. } | Op::Linear => self
                 .weight(node, "weight")
                 .map_or(0, |w| w.shape().elements() as u64 / w.shape()[0].max(1) as u64),
+            Op::LinearGroups { .. } => {
+                self.value(node.inputs[0]).shape.last().map_or(0, |&inputs| inputs as u64)
+            }
             // Each output takes part in as many products as there are tokens, twice.
             Op::Attention { .. } => 2 * self.value(node.output).shape[1] as u64,
             _ => 0,

@@ -86,7 +86,7 @@ impl Graph {
                 && function.clamp().is_some()
                 && uses[x.0] == 1
                 && let Some(producer) = nodes.iter_mut().find(|n| n.output == x)
-                && matches!(producer.op, Op::Conv2d { .. } | Op::Linear | Op::Add)
+                && producer.op.fuses_activations()
                 && producer.activation.is_none()
                 && self.values[x.0].quant.is_none()
             {

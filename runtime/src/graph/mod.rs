@@ -183,7 +183,11 @@ impl Graph {
     pub fn parameters(&self) -> usize {
         let trained = |name: &str| matches!(name.rsplit('.').next(), Some("weight" | "bias"));
         let tensors = self.tensors.iter().filter(|(name, _)| trained(name));
-        tensors.map(|(_, t)| t.shape().elements()).sum()
+        // Of a pair in a byte, the other one.
+        let pairs = self.nodes.iter().filter_map(|node| self.weight(node, "weight"));
+        let pairs = pairs.filter(|weight| weight.dtype() == DType::U8);
+        let others: usize = pairs.map(|weight| weight.shape().elements()).sum();
+        tensors.map(|(_, t)| t.shape().elements()).sum::<usize>() + others
     }
 
     /// Bytes of all weights.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::dtype::DType;
+use crate::groups::Groups;
 
 /// An elementwise function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +86,12 @@ pub enum Op {
     },
     /// `x · weightᵀ + bias`: `[n, i]` or each token of `[n, t, i]` by `weight` `[o, i]`.
     Linear,
+    /// [`Linear`](Self::Linear) with the `weight` as integers in groups along `i`, of `scale`
+    /// `[o, groups]`; in f32.
+    LinearGroups {
+        /// How they are stored: `weight` is `[o, i]` of int8, or `[o, i / 2]` bytes of two int4.
+        groups: Groups,
+    },
     /// `(x - running_mean) / sqrt(running_var + eps) · weight + bias`, a channel at a time.
     BatchNorm {
         /// Added to the variance.
@@ -103,6 +110,13 @@ pub enum Op {
     /// An id is rounded down; one below 0, beyond the vocabulary or NaN takes the nearest row, NaN
     /// the first.
     Embedding,
+    /// [`Embedding`](Self::Embedding) with the rows as integers in groups along `d`, of `scale`
+    /// `[vocabulary, groups]`.
+    EmbeddingGroups {
+        /// How they are stored: `weight` is `[vocabulary, d]` of int8, or `[vocabulary, d / 2]` bytes
+        /// of two int4.
+        groups: Groups,
+    },
     /// Adds `weight` `[1, t, d]`, a learned vector a position; in f32.
     AddPosition,
     /// Self-attention (Vaswani et al. 2017), a head at a time: `softmax(q · kᵀ / √(d / heads)) · v`;
@@ -228,6 +242,18 @@ const NORM: [Role; 4] = [
 ];
 const SCALE_AND_SHIFT: [Role; 2] =
     [role("weight", DType::F32, true), role("bias", DType::F32, true)];
+const W8: [Role; 3] = [
+    role("weight", DType::I8, true),
+    role("scale", DType::F16, true),
+    role("bias", DType::F32, false),
+];
+const W4: [Role; 3] = [
+    role("weight", DType::U8, true),
+    role("scale", DType::F16, true),
+    role("bias", DType::F32, false),
+];
+const W8_ROWS: [Role; 2] = [role("weight", DType::I8, true), role("scale", DType::F16, true)];
+const W4_ROWS: [Role; 2] = [role("weight", DType::U8, true), role("scale", DType::F16, true)];
 const ROWS: [Role; 1] = [role("weight", DType::F32, true)];
 const TABLE: [Role; 1] = [role("table", DType::I8, true)];
 
@@ -240,6 +266,10 @@ impl Op {
             (Self::BatchNorm { .. }, _) => &NORM,
             (Self::LayerNorm { .. }, _) => &SCALE_AND_SHIFT,
             (Self::Embedding | Self::AddPosition, _) => &ROWS,
+            (Self::LinearGroups { groups: Groups { bits: 4, .. } }, _) => &W4,
+            (Self::LinearGroups { .. }, _) => &W8,
+            (Self::EmbeddingGroups { groups: Groups { bits: 4, .. } }, _) => &W4_ROWS,
+            (Self::EmbeddingGroups { .. }, _) => &W8_ROWS,
             (Self::Activation { .. }, DType::I8) => &TABLE,
             _ => &[],
         }
@@ -260,10 +290,12 @@ impl Op {
         match self {
             Self::Conv2d { .. } => "conv2d",
             Self::Linear => "linear",
+            Self::LinearGroups { .. } => "linear-groups",
             Self::BatchNorm { .. } => "batch-norm",
             Self::LayerNorm { .. } => "layer-norm",
             Self::Tokens => "tokens",
             Self::Embedding => "embedding",
+            Self::EmbeddingGroups { .. } => "embedding-groups",
             Self::AddPosition => "add-position",
             Self::Attention { .. } => "attention",
             Self::MeanTokens => "mean-tokens",
@@ -308,10 +340,25 @@ impl Op {
             Self::BatchNorm { .. }
                 | Self::Softmax
                 | Self::LayerNorm { .. }
+                | Self::LinearGroups { .. }
                 | Self::Embedding
+                | Self::EmbeddingGroups { .. }
                 | Self::AddPosition
                 | Self::Attention { .. }
                 | Self::MeanTokens
         )
+    }
+
+    /// Whether ReLU or ReLU6 can be part of it.
+    pub const fn fuses_activations(&self) -> bool {
+        matches!(self, Self::Conv2d { .. } | Self::Linear | Self::LinearGroups { .. } | Self::Add)
+    }
+
+    /// How its weights are grouped, where they are.
+    pub const fn groups(&self) -> Option<Groups> {
+        match self {
+            Self::LinearGroups { groups } | Self::EmbeddingGroups { groups } => Some(*groups),
+            _ => None,
+        }
     }
 }

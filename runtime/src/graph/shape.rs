@@ -107,7 +107,23 @@ pub(super) fn infer(
                 _ => Err(format!("needs weights of shape [{channels}]")),
             }
         }
-        Op::LayerNorm { .. } | Op::Embedding | Op::AddPosition => tokens(op, x, weight),
+        Op::LinearGroups { groups } => {
+            let weight = weight.ok_or("has no weight")?;
+            let row = x.last().and_then(|&inputs| groups.row_bytes(inputs));
+            match (&x[..], &weight[..], row) {
+                (&[n, _], &[o, bytes], Some(row)) if bytes == row && o > 0 => Ok([n, o].into()),
+                (&[n, t, _], &[o, bytes], Some(row)) if bytes == row && o > 0 => {
+                    Ok([n, t, o].into())
+                }
+                _ => Err(format!(
+                    "an input of shape {x} does not fit a weight of shape {weight} with {} bits",
+                    groups.bits
+                )),
+            }
+        }
+        Op::LayerNorm { .. } | Op::Embedding | Op::EmbeddingGroups { .. } | Op::AddPosition => {
+            tokens(op, x, weight)
+        }
         Op::Tokens => {
             let [h, w, c] = image()?;
             Ok([x[0], h.checked_mul(w).ok_or("too large")?, c].into())
@@ -217,6 +233,9 @@ fn tokens(op: &Op, x: &Shape, weight: Option<&Shape>) -> Result<Shape, Reason> {
     match (op, &x[..], &weight[..]) {
         (Op::LayerNorm { .. }, &[_, d] | &[_, _, d], &[wd]) if d == wd => Ok(x.clone()),
         (Op::Embedding, &[n, t], &[rows, d]) if rows > 0 => Ok([n, t, d].into()),
+        (Op::EmbeddingGroups { groups }, &[n, t], &[rows, bytes]) if rows > 0 => {
+            Ok([n, t, groups.row_len(bytes)].into())
+        }
         (Op::AddPosition, &[_, t, d], &[1, wt, wd]) if (t, d) == (wt, wd) => Ok(x.clone()),
         _ => Err(format!("an input of shape {x} does not fit a weight of shape {weight}")),
     }

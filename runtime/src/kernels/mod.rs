@@ -29,6 +29,7 @@ mod simd128;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod weight_only;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -46,3 +47,4 @@ pub use layer_norm::layer_norm_f32;
 pub use peak::Peak;
 pub use pool::{AvgPoolI8, PoolShape, avg_pool_f32, max_pool_f32, max_pool_i8};
 pub use tokens::{embed, mean_tokens_f32};
+pub use weight_only::{WeightOnlyLinear, embed_groups};

@@ -10,11 +10,23 @@ pub fn embed(rows: &[f32], ids: &[f32], y: &mut [f32]) {
     let width = y.len().checked_div(ids.len()).unwrap_or(0);
     assert!(width > 0 && y.len().is_multiple_of(width), "embedding: {} ids", ids.len());
     assert!(!rows.is_empty() && rows.len().is_multiple_of(width), "embedding: rows of {width}");
-    let last = rows.len() / width - 1;
-    for (y, &id) in y.chunks_exact_mut(width).zip(ids) {
-        // The conversion saturates, and makes NaN 0.
-        let row = (id as usize).min(last);
+    each_row(rows.len() / width, ids, y, |row, y| {
         y.copy_from_slice(&rows[row * width..][..width]);
+    });
+}
+
+/// Calls `write` with the row that each of `ids` names among `rows`, and its part of `y`, which
+/// holds a row for each id.
+pub(super) fn each_row(
+    rows: usize,
+    ids: &[f32],
+    y: &mut [f32],
+    mut write: impl FnMut(usize, &mut [f32]),
+) {
+    let (width, last) = (y.len().checked_div(ids.len()).unwrap_or(0), rows.saturating_sub(1));
+    for (y, &id) in y.chunks_exact_mut(width.max(1)).zip(ids) {
+        // The conversion saturates, and makes NaN 0.
+        write((id as usize).min(last), y);
     }
 }
 

@@ -7,9 +7,11 @@ use core::ops::Range;
 use super::elementwise::Elementwise;
 use super::place::{Place, split};
 use crate::dtype::DType;
+use crate::groups::Groups;
 use crate::kernels::{
-    self, Attention, AvgPoolI8, ConvF32, ConvI8, Isa, MulI8, PoolShape, RescaleI8,
+    self, Attention, AvgPoolI8, ConvF32, ConvI8, Isa, MulI8, PoolShape, RescaleI8, WeightOnlyLinear,
 };
+use crate::tensor::Tensor;
 use crate::threads::Threads;
 
 /// What an input gives to a joined value.
@@ -94,8 +96,15 @@ pub(crate) enum Kernel {
         bias: Vec<f32>,
         eps: f32,
     },
+    WeightOnlyLinear(WeightOnlyLinear),
     Embedding {
         rows: Vec<f32>,
+    },
+    /// The weights stay where the file has them.
+    WeightOnlyEmbedding {
+        groups: Groups,
+        weight: Tensor,
+        scales: Vec<f32>,
     },
     AddConstant {
         isa: Isa,
@@ -117,6 +126,7 @@ impl Kernel {
             Self::ConvI8(conv) => conv.scratch_len(),
             Self::ConvF32(conv) => conv.scratch_len(),
             Self::Attention { shape, .. } => shape.scratch_len() * size_of::<f32>(),
+            Self::WeightOnlyLinear(layer) => layer.scratch_len() * size_of::<f32>(),
             _ => 0,
         }
     }
@@ -161,6 +171,11 @@ impl Kernel {
                     _ => unreachable!("the arm is of products"),
                 }
             }
+            Self::WeightOnlyLinear(layer) => {
+                let (y, [x]) = split(arena, output, [inputs[0]]);
+                let (x, y) = (&x[..inputs[0].image_bytes()], &mut y[..output.image_bytes()]);
+                layer.run(f32s(x), f32s_mut(y), f32s_mut(&mut scratch[..self.scratch_bytes()]));
+            }
             Self::Attention { isa, shape } => {
                 of_tokens(arena, inputs, output, |x, ids, y| {
                     let scratch = &mut scratch[..self.scratch_bytes()];
@@ -185,6 +200,7 @@ impl Kernel {
         match self {
             Self::ConvI8(conv) => conv.parts(isa, threads),
             Self::ConvF32(conv) => conv.parts(isa, threads),
+            Self::WeightOnlyLinear(layer) => layer.parts(threads),
             _ => 1,
         }
     }
@@ -193,15 +209,21 @@ impl Kernel {
     pub(super) fn run_divided(
         &self,
         arena: &mut [u8],
-        (x, y): (Place, Place),
+        (from, to): (Place, Place),
         scratch: &mut [u8],
         threads: &mut Threads,
     ) {
-        let (y, [x]) = split(arena, y, [x]);
+        let (y, [x]) = split(arena, to, [from]);
         match self {
             Self::ConvI8(conv) => conv.run_divided(i8s(x), i8s_mut(y), scratch, threads),
             Self::ConvF32(conv) => conv.run_divided(f32s(x), f32s_mut(y), scratch, threads),
-            _ => unreachable!("only convolutions are divided"),
+            Self::WeightOnlyLinear(layer) => {
+                let (x, y) = (&x[..from.image_bytes()], &mut y[..to.image_bytes()]);
+                let whole = scratch.len() / size_of::<f32>() * size_of::<f32>();
+                let scratch = f32s_mut(&mut scratch[..whole]);
+                layer.run_divided(f32s(x), f32s_mut(y), scratch, threads);
+            }
+            _ => unreachable!("only linear layers and convolutions are divided"),
         }
     }
 
@@ -239,6 +261,9 @@ impl Kernel {
                 kernels::layer_norm_f32(*isa, (weight, bias), *eps, f32s(x), f32s_mut(y));
             }
             Self::Embedding { rows } => kernels::embed(rows, f32s(x), f32s_mut(y)),
+            Self::WeightOnlyEmbedding { groups, weight, scales } => {
+                kernels::embed_groups(*groups, weight.bytes(), scales, f32s(x), f32s_mut(y));
+            }
             Self::AddConstant { isa, values } => {
                 let range = (f32::NEG_INFINITY, f32::INFINITY);
                 kernels::add_f32(*isa, f32s(x), values, range, f32s_mut(y));
@@ -250,6 +275,7 @@ impl Kernel {
             | Self::Concat { .. }
             | Self::Attention { .. }
             | Self::MeanTokens { .. }
+            | Self::WeightOnlyLinear(_)
             | Self::ConvI8(_)
             | Self::ConvF32(_) => {}
         }

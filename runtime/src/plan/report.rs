@@ -9,6 +9,7 @@ use super::elementwise::Elementwise;
 use super::{Kernel, Step};
 use crate::dtype::DType;
 use crate::graph::{Graph, Node, Value};
+use crate::groups::Groups;
 use crate::kernels::Isa;
 
 /// One step: which kernel computes which node, what it costs, and where its output lies.
@@ -101,7 +102,12 @@ impl Kernel {
             Self::Shuffle { .. } => (Isa::Scalar, "shuffle"),
             Self::Softmax { .. } => (isa, "softmax"),
             Self::LayerNorm { .. } => (isa, "layernorm"),
+            Self::WeightOnlyLinear(layer) => return layer.name(),
             Self::Embedding { .. } => (Isa::Scalar, "embedding"),
+            Self::WeightOnlyEmbedding { groups: Groups { bits: 4, .. }, .. } => {
+                (Isa::Scalar, "w4embedding")
+            }
+            Self::WeightOnlyEmbedding { .. } => (Isa::Scalar, "w8embedding"),
             Self::AddConstant { .. } => (isa, "add"),
             Self::Attention { .. } => (isa, "attention"),
             Self::MeanTokens { .. } => (isa, "meantokens"),

@@ -10,12 +10,14 @@ use super::kernel::{Copy, Kernel, Part};
 use super::place::Lay;
 use crate::dtype::DType;
 use crate::graph::{Activation, Graph, Layout, Node, Op, Value};
+use crate::groups::Groups;
 use crate::kernels::math::sqrt;
 use crate::kernels::{
     AddI8, Attention, AvgPoolI8, ConvF32, ConvI8, ConvShape, Image, Isa, MulI8, PlacedConv,
-    PoolShape, RescaleI8,
+    PoolShape, RescaleI8, WeightOnlyLinear,
 };
 use crate::quant::{Output, QuantParams};
+use crate::tensor::Tensor;
 use crate::{Error, ErrorKind, Result};
 
 impl Kernel {
@@ -49,6 +51,12 @@ impl Kernel {
                 weight: graph.f32s(node, "weight")?.into_owned(),
                 bias: graph.f32s(node, "bias")?.into_owned(),
                 eps: *eps,
+            },
+            &Op::LinearGroups { groups } => weight_only(graph, node, groups, isa)?,
+            &Op::EmbeddingGroups { groups } => Self::WeightOnlyEmbedding {
+                groups,
+                weight: grouped(graph, node)?.clone(),
+                scales: graph.f32s(node, "scale")?.into_owned(),
             },
             Op::Embedding => Self::Embedding { rows: graph.f32s(node, "weight")?.into_owned() },
             Op::AddPosition => {
@@ -172,6 +180,25 @@ fn convolution(
     let weight = graph.f32s(node, "weight")?;
     let pack = if direct { ConvF32::direct } else { ConvF32::new };
     Ok(Kernel::ConvF32(Box::new(pack(isa, conv, &weight, &bias, range(node)))))
+}
+
+fn weight_only(graph: &Graph, node: &Node, groups: Groups, isa: Isa) -> Result<Kernel> {
+    let (x, weight) = (graph.value(node.inputs[0]), grouped(graph, node)?);
+    let (k, n) = (x.shape.last().copied().unwrap_or(1), weight.shape()[0]);
+    let tokens = x.shape.elements() / k;
+    let scales = graph.f32s(node, "scale")?;
+    let bias = match graph.weight(node, "bias") {
+        Some(_) => graph.f32s(node, "bias")?.into_owned(),
+        None => vec![0.0; n],
+    };
+    let weights = (weight.bytes(), &*scales);
+    let layer = WeightOnlyLinear::new(isa, groups, (tokens, k), weights, &bias, range(node));
+    Ok(Kernel::WeightOnlyLinear(layer))
+}
+
+/// The weight of a node with groups, which a checked graph has.
+fn grouped<'a>(graph: &'a Graph, node: &Node) -> Result<&'a Tensor> {
+    graph.weight(node, "weight").ok_or_else(|| refused(node, "has no weight"))
 }
 
 /// `γ/σ` and `β - μ·γ/σ`, in f64.

@@ -1,13 +1,15 @@
 //! A small int8 network by hand and a float one, shared by the tests.
 #![allow(dead_code, clippy::unwrap_used, missing_docs, reason = "tests")]
 
+pub(crate) mod weight_only;
+
 use hipflask_runtime::graph::{Activation, Graph, GraphBuilder, Layout, Op, ValueId};
 use hipflask_runtime::quant::{QuantParams, multiplier};
 use hipflask_runtime::{Shape, Tensor};
 
 pub(crate) const SAMPLE: usize = 6 * 5 * 3;
 
-/// A reproducible sample of the networks' input, `[6, 5, 3]`.
+/// A reproducible sample of the networks' input, `[6, 5, 3]` or `[90]`.
 pub(crate) fn sample(seed: usize) -> Vec<f32> {
     sample_of(SAMPLE, seed)
 }

@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod networks;
+#[path = "../common/weight_only.rs"]
+mod weight_only;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

@@ -7,7 +7,7 @@ use hipflask_runtime::quant::{QuantParams, multiplier};
 use hipflask_runtime::{Shape, Tensor};
 
 /// Each by the name of its file.
-pub(crate) fn all() -> [(&'static str, Graph); 7] {
+pub(crate) fn all() -> [(&'static str, Graph); 8] {
     [
         ("residual", residual()),
         ("depthwise", depthwise()),
@@ -16,6 +16,7 @@ pub(crate) fn all() -> [(&'static str, Graph); 7] {
         ("channels", channels()),
         ("patches", patches()),
         ("text", text()),
+        ("weight-only", crate::weight_only::network()),
     ]
 }
 

@@ -12,6 +12,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use hipflask_runtime::format::Card;
+use hipflask_runtime::groups::Groups;
 use hipflask_runtime::input::Preprocess;
 use hipflask_runtime::{DType, Model, Options, PlannedStep, Session, Shape};
 use serde::Serialize;
@@ -55,6 +56,8 @@ struct Layer {
     dtype: DType,
     /// Of its weights; none has none.
     weights: Option<DType>,
+    /// How these are grouped, if they are.
+    groups: Option<Groups>,
     macs: u64,
     weight_bytes: usize,
     /// Of an int8 output.
@@ -68,6 +71,15 @@ impl Layer {
         match self.activation {
             Some(activation) => format!("{} + {activation}", self.op),
             None => self.op.into(),
+        }
+    }
+
+    /// `F16`, or `w4/32` of 4-bit weights in groups of 32.
+    fn weights(&self) -> String {
+        match (self.groups, self.weights) {
+            (Some(groups), _) => format!("{}/{}", groups.name(), groups.size),
+            (None, Some(dtype)) => dtype.to_string(),
+            (None, None) => "-".into(),
         }
     }
 }
@@ -114,6 +126,7 @@ fn inspect(path: &Path, model: &Model) -> Result<Inspection> {
             shape: value.shape.clone(),
             dtype: value.dtype,
             weights: graph.weight(node, "weight").map(hipflask_runtime::Tensor::dtype),
+            groups: node.op.groups(),
             macs: graph.node_macs(node),
             weight_bytes: graph.node_bytes(node),
             scale: value.quant.map(|q| q.scale),

@@ -91,6 +91,7 @@ mod tests {
             shape: [1, 1].into(),
             dtype: DType::F32,
             weights: None,
+            groups: None,
             macs: 1,
             weight_bytes: 4,
             scale: None,

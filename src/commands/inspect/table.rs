@@ -32,7 +32,7 @@ pub(super) fn write(model: &Inspection, out: &mut dyn Write) -> Result<()> {
             layer.operation(),
             layer.shape.to_string(),
             layer.dtype,
-            layer.weights.map_or("-", hipflask_runtime::DType::name),
+            layer.weights(),
             layer.macs,
             layer.weight_bytes,
             layer.scale.map_or("-".into(), |scale| format!("{scale:.4e}")),

@@ -8,6 +8,7 @@
 
 mod attribute;
 mod elementwise;
+mod grouped;
 mod layers;
 mod moves;
 mod tokens;
@@ -21,6 +22,7 @@ use prost::Message;
 
 use super::proto::{ModelProto, OperatorSetIdProto, StringStringEntryProto};
 use crate::error::Result;
+pub(super) use writer::CONTRIBUTED;
 use writer::Writer;
 
 /// The version of ONNX's operators that is written: the first with `LayerNormalization`.
@@ -33,7 +35,8 @@ const MOST_BYTES: usize = i32::MAX as usize;
 /// `graph` as the bytes of an ONNX file, with a dynamic batch `N` and images as `[n, c, h, w]`;
 /// `metadata` goes along by key.
 ///
-/// Half-precision weights are widened. Of an int8 graph, weights are int8 along their first axis,
+/// Half-precision weights are widened. Linear layers with weights in groups become ONNX Runtime's own
+/// `MatMulNBits`, which other runtimes need not know; embeddings with them become f32. Of an int8 graph, weights are int8 along their first axis,
 /// biases int32 and activations int8 with their own zero points; inputs and outputs stay float.
 ///
 /// An error names the node that ONNX cannot say: an int8 function whose table is not the one that
@@ -45,6 +48,11 @@ pub fn to_bytes(graph: &Graph, metadata: &BTreeMap<String, String>) -> Result<Ve
     for node in &graph.nodes {
         write(&mut writer, node).map_err(|e| e.in_file(&format!("node {:?}", node.name)))?;
     }
+    let (proto, contributed) = writer.finish();
+    let mut opset_import = vec![OperatorSetIdProto { domain: String::new(), version: OPSET }];
+    if contributed {
+        opset_import.push(OperatorSetIdProto { domain: CONTRIBUTED.into(), version: 1 });
+    }
     let entry = |(key, value): (&String, &String)| StringStringEntryProto {
         key: key.clone(),
         value: value.clone(),
@@ -53,8 +61,8 @@ pub fn to_bytes(graph: &Graph, metadata: &BTreeMap<String, String>) -> Result<Ve
         ir_version: IR_VERSION,
         producer_name: "hipflask".into(),
         producer_version: env!("CARGO_PKG_VERSION").into(),
-        graph: Some(writer.finish()),
-        opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
+        graph: Some(proto),
+        opset_import,
         metadata_props: metadata.iter().map(entry).collect(),
     };
     let bytes = model.encoded_len();
@@ -103,15 +111,19 @@ fn operation(w: &mut Writer<'_>, node: &Node, x: &[String], y: &str) -> RuntimeR
     match &node.op {
         Op::Conv2d { .. } => layers::conv(w, node, &x[0], y)?,
         Op::Linear => layers::linear(w, node, &x[0], y)?,
+        &Op::LinearGroups { groups } => grouped::linear(w, node, groups, &x[0], y)?,
         Op::BatchNorm { eps } => layers::batch_norm(w, node, *eps, &x[0], y)?,
         Op::LayerNorm { eps } => layers::layer_norm(w, node, *eps, &x[0], y)?,
         Op::Activation { function } => elementwise::activation(w, node, *function, &x[0], y)?,
         Op::Add => w.node("Add", &node.name, x, y, []),
         Op::Mul => w.node("Mul", &node.name, x, y, []),
         Op::Softmax => w.node("Softmax", &node.name, x, y, [attribute::int("axis", 1)]),
-        Op::Tokens | Op::Embedding | Op::AddPosition | Op::Attention { .. } | Op::MeanTokens => {
-            tokens::write(w, node, x, y)?;
-        }
+        Op::Tokens
+        | Op::Embedding
+        | Op::EmbeddingGroups { .. }
+        | Op::AddPosition
+        | Op::Attention { .. }
+        | Op::MeanTokens => tokens::write(w, node, x, y)?,
         _ => moves::write(w, node, x, y),
     }
     Ok(())

@@ -4,9 +4,9 @@ use hipflask_runtime::graph::{Node, Op};
 use hipflask_runtime::{Result, Tensor};
 
 use super::super::tensors::data_type;
-use super::attribute;
 use super::moves::reshape;
 use super::writer::Writer;
+use super::{attribute, grouped};
 
 /// Writes one of these operations.
 pub(super) fn write(w: &mut Writer<'_>, node: &Node, x: &[String], y: &str) -> Result<()> {
@@ -17,7 +17,14 @@ pub(super) fn write(w: &mut Writer<'_>, node: &Node, x: &[String], y: &str) -> R
             reshape(w, node, &rows.clone(), &x[0], &rows, &[c, h * wide]);
             w.node("Transpose", &node.name, &[rows], y, [attribute::sizes("perm", &[0, 2, 1])]);
         }
-        (Op::Embedding, _) => embedding(w, node, &x[0], y)?,
+        (Op::Embedding, _) => {
+            let weight = w.weight(node, "weight")?.unwrap_or_default();
+            embedding(w, node, &weight, &x[0], y);
+        }
+        (&Op::EmbeddingGroups { groups }, _) => {
+            let weight = grouped::widened(w, node, groups)?;
+            embedding(w, node, &weight, &x[0], y);
+        }
         (Op::AddPosition, _) => {
             let weight = w.weight(node, "weight")?;
             let inputs: Vec<String> = [x[0].clone()].into_iter().chain(weight).collect();
@@ -33,16 +40,14 @@ pub(super) fn write(w: &mut Writer<'_>, node: &Node, x: &[String], y: &str) -> R
 }
 
 /// Rows by ids, which are floats: rounded down and kept within the vocabulary.
-fn embedding(w: &mut Writer<'_>, node: &Node, ids: &str, y: &str) -> Result<()> {
+fn embedding(w: &mut Writer<'_>, node: &Node, weight: &str, ids: &str, y: &str) {
     let rows = w.graph.weight(node, "weight").map_or(1, |weight| weight.shape()[0]);
-    let weight = w.weight(node, "weight")?.unwrap_or_default();
     let whole = w.step("Floor", node, "floor", &[ids], []);
     let (first, last) = (w.number(0.0), w.number((rows - 1) as f32));
     let known = w.step("Clip", node, "known", &[whole, first, last], []);
     let to = attribute::int("to", i64::from(data_type::INT64));
     let ids = w.step("Cast", node, "ids", &[known], [to]);
-    w.node("Gather", &node.name, &[weight, ids], y, [attribute::int("axis", 0)]);
-    Ok(())
+    w.node("Gather", &node.name, &[weight, &ids], y, [attribute::int("axis", 0)]);
 }
 
 /// `softmax(q · kᵀ / √d) · v` for each head, with q, k and v side by side in `x`.

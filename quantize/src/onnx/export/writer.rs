@@ -12,6 +12,9 @@ use super::super::proto::{
 };
 use super::super::tensors::data_type;
 
+/// The domain of ONNX Runtime's own operators.
+pub(in crate::onnx) const CONTRIBUTED: &str = "com.microsoft";
+
 /// Collects an ONNX graph.
 pub(super) struct Writer<'a> {
     pub(super) graph: &'a Graph,
@@ -22,6 +25,8 @@ pub(super) struct Writer<'a> {
     real: BTreeMap<ValueId, String>,
     /// Constants of the writer's own, by what they are.
     shared: BTreeMap<String, String>,
+    /// Whether operators of ONNX Runtime's own are among the nodes.
+    contributed: bool,
 }
 
 impl<'a> Writer<'a> {
@@ -38,12 +43,14 @@ impl<'a> Writer<'a> {
             taken: graph.values.iter().map(|value| value.name.clone()).collect(),
             real: BTreeMap::new(),
             shared: BTreeMap::new(),
+            contributed: false,
             graph,
         }
     }
 
-    pub(super) fn finish(self) -> GraphProto {
-        self.proto
+    /// The graph, and whether it has operators of [`CONTRIBUTED`].
+    pub(super) fn finish(self) -> (GraphProto, bool) {
+        (self.proto, self.contributed)
     }
 
     /// The name of a value.
@@ -80,6 +87,22 @@ impl<'a> Writer<'a> {
             attribute: attributes.into_iter().collect(),
             domain: String::new(),
         });
+    }
+
+    /// As [`node`](Self::node), of an operator of [`CONTRIBUTED`].
+    pub(super) fn contributed(
+        &mut self,
+        op: &str,
+        name: &str,
+        inputs: &[&str],
+        output: &str,
+        attributes: impl IntoIterator<Item = AttributeProto>,
+    ) {
+        self.node(op, name, inputs, output, attributes);
+        self.contributed = true;
+        if let Some(node) = self.proto.node.last_mut() {
+            node.domain = CONTRIBUTED.into();
+        }
     }
 
     /// Adds a node whose output is only a step of `node`; gives its name.
@@ -140,6 +163,7 @@ impl<'a> Writer<'a> {
     pub(super) fn constant(&mut self, wanted: &str, tensor: &Tensor) -> String {
         let r#type = match tensor.dtype() {
             DType::I8 => data_type::INT8,
+            DType::U8 => data_type::UINT8,
             DType::I32 => data_type::INT32,
             DType::F16 => data_type::FLOAT16,
             DType::F32 => data_type::FLOAT,

@@ -49,16 +49,16 @@ pub(super) fn mat_mul<'a>(importer: &mut Importer<'a>, node: OnnxNode<'a>) -> Re
 }
 
 /// What a linear layer is made of.
-struct Parts {
+pub(super) struct Parts {
     /// `[o, i]`
-    weight: Floats,
-    bias: Option<Vec<f32>>,
+    pub(super) weight: Floats,
+    pub(super) bias: Option<Vec<f32>>,
     /// Where the weights are quantized.
-    layer: Option<Layer>,
+    pub(super) layer: Option<Layer>,
 }
 
 /// A linear layer; an addition of a constant after it becomes its bias.
-fn linear<'a>(
+pub(super) fn linear<'a>(
     importer: &mut Importer<'a>,
     node: OnnxNode<'a>,
     x: ValueId,

@@ -7,6 +7,7 @@ mod conv;
 mod elementwise;
 mod integer;
 mod linear;
+mod nbits;
 mod norm;
 mod pattern;
 mod pool;
@@ -17,6 +18,7 @@ mod transpose;
 
 use hipflask_runtime::Result;
 
+use super::export::CONTRIBUTED;
 use super::importer::Importer;
 use super::node::{OnnxNode, unsupported};
 use super::patterns::Pattern;
@@ -29,6 +31,9 @@ pub(super) fn import<'a>(
 ) -> Result<()> {
     if let Some(pattern) = pattern {
         return pattern::import(importer, node, pattern);
+    }
+    if node.proto.domain == CONTRIBUTED && node.op() == "MatMulNBits" {
+        return nbits::mat_mul(importer, node);
     }
     if !matches!(node.proto.domain.as_str(), "" | "ai.onnx") {
         return Err(unsupported(format!(

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use hipflask_runtime::Tensor;
 use hipflask_runtime::graph::{Activation, Graph, GraphBuilder, Layout, Op, ValueId};
+use hipflask_runtime::groups::Groups;
 use hipflask_runtime::quant::QuantParams;
 
 use crate::onnx::{from_bytes, to_bytes};
@@ -218,6 +219,51 @@ fn half_weights_are_widened() {
     let name = "node1.conv2d.weight";
     let widened = found.clone().into_nhwc().unwrap().tensors[name].f32s().unwrap().into_owned();
     assert_eq!(widened, *graph.tensors[name].f32s().unwrap());
+}
+
+/// The weights of `wanted` in groups as floats, which is what the import gives.
+fn widened(wanted: &Graph) -> Graph {
+    let mut graph = wanted.clone();
+    for node in &mut graph.nodes {
+        let Some(groups) = node.op.groups() else { continue };
+        let [weight, scale] = ["weight", "scale"].map(|role| node.tensor_name(role));
+        let scales = graph.tensors.remove(&scale).unwrap();
+        let stored = &graph.tensors[&weight];
+        let (n, k) = (stored.shape()[0], groups.row_len(stored.shape()[1]));
+        let q = groups.unpack(stored.bytes());
+        let count = groups.count(k);
+        let scales = scales.f32s().unwrap();
+        let value = |i: usize| f32::from(q[i]) * scales[i / k * count + i % k / groups.size];
+        let values: Vec<f32> = (0..n * k).map(value).collect();
+        graph.tensors.insert(weight, Tensor::from_f32([n, k], &values));
+        node.op =
+            if matches!(node.op, Op::LinearGroups { .. }) { Op::Linear } else { Op::Embedding };
+    }
+    graph
+}
+
+/// Linear layers with whole blocks and not, with and without bias, over tokens and not, an embedding.
+fn wide_texts() -> Graph {
+    let (mut n, ids) = Net::new(&[1, 6]);
+    let x = n.op(Op::Embedding, &[ids], &[("weight", &[40, 48])]);
+    let y = n.linear(x, [144, 48]);
+    let y = n.op(Op::Attention { heads: 4 }, &[y, ids], &[]);
+    let y = n.op(Op::Linear, &[y], &[("weight", &[64, 48])]);
+    let x = n.op(Op::MeanTokens, &[y, ids], &[]);
+    let y = n.linear(x, [33, 64]);
+    n.b.finish(&[y]).unwrap()
+}
+
+#[test]
+fn weights_in_groups_are_read_again_as_the_numbers_that_they_stand_for() {
+    for (bits, size) in [(4, 32), (8, 32), (4, 64), (8, 128)] {
+        let graph = crate::to_weight_only(&wide_texts(), Groups { bits, size }).unwrap();
+        let grouped = graph.nodes.iter().filter(|node| node.op.groups().is_some()).count();
+        assert_eq!(grouped, 4);
+        let mut wanted = widened(&graph);
+        wanted.layout = Layout::Nchw;
+        same_networks(&again(&graph), &wanted);
+    }
 }
 
 #[test]
