@@ -99,6 +99,28 @@ pub struct Session {
 impl Session {
     /// Plans `model`: chooses kernels, packs weights, lays out the arena, starts threads.
     pub fn new(model: &Model, options: &Options) -> Result<Self> {
+        Self::planned(model, options, None)
+    }
+
+    /// As [`Session::new`], with all values of an inference in `memory`, whose contents do not
+    /// matter: nothing of them is allocated.
+    ///
+    /// Weights are still packed into memory of the allocator. Fails with [`ErrorKind::Input`] where
+    /// `memory` has fewer than [`Session::memory_bytes`].
+    pub fn new_in(model: &Model, options: &Options, memory: &'static mut [u8]) -> Result<Self> {
+        Self::planned(model, options, Some(memory))
+    }
+
+    /// Bytes that [`Session::new_in`] needs, wherever they begin.
+    pub fn memory_bytes(&self) -> usize {
+        Buffer::room(self.plan.arena_bytes) + Buffer::room(self.plan.scratch_bytes)
+    }
+
+    fn planned(
+        model: &Model,
+        options: &Options,
+        memory: Option<&'static mut [u8]>,
+    ) -> Result<Self> {
         let isa = match options.isa {
             Some(isa) => isa,
             None => default_isa()?,
@@ -109,6 +131,10 @@ impl Session {
             return Err(Error::new(ErrorKind::Input, "threads", what));
         }
         let plan = Plan::new(graph, isa, count, options.direct)?;
+        let [arena, scratch] = match memory {
+            None => [plan.arena_bytes, plan.scratch_bytes].map(Buffer::new),
+            Some(memory) => Buffer::split([plan.arena_bytes, plan.scratch_bytes], memory)?,
+        };
         let threads = if plan.is_divided { Some(Threads::new(count)?) } else { None };
         let port = |&id: &ValueId| {
             let value = graph.value(id);
@@ -123,8 +149,8 @@ impl Session {
         Ok(Self {
             inputs: graph.inputs.iter().map(port).collect(),
             outputs: graph.outputs.iter().map(port).collect(),
-            arena: Buffer::new(plan.arena_bytes),
-            scratch: Buffer::new(plan.scratch_bytes),
+            arena,
+            scratch,
             isa,
             plan,
             threads,
@@ -290,23 +316,65 @@ fn view(bytes: &[u8], dtype: DType) -> View<'_> {
 
 /// Bytes that begin at a multiple of [`ALIGNMENT`].
 struct Buffer {
-    bytes: Vec<u8>,
+    bytes: Bytes,
     start: usize,
     len: usize,
 }
 
+enum Bytes {
+    Owned(Vec<u8>),
+    Given(&'static mut [u8]),
+}
+
 impl Buffer {
     fn new(len: usize) -> Self {
-        let bytes = vec![0; len + ALIGNMENT];
-        let start = bytes.as_ptr().align_offset(ALIGNMENT);
+        Self::aligned(Bytes::Owned(vec![0; Self::room(len)]), len)
+    }
+
+    /// Two buffers in memory of the caller's.
+    fn split([first, second]: [usize; 2], memory: &'static mut [u8]) -> Result<[Self; 2]> {
+        let (needed, given) = (Self::room(first) + Self::room(second), memory.len());
+        let parts = memory.split_at_mut_checked(Self::room(first));
+        match parts.filter(|(_, rest)| rest.len() >= Self::room(second)) {
+            Some((front, back)) => Ok([
+                Self::aligned(Bytes::Given(front), first),
+                Self::aligned(Bytes::Given(back), second),
+            ]),
+            None => {
+                let what = format!("has {given} bytes; this model needs {needed} of them here");
+                Err(Error::new(ErrorKind::Input, "memory", what))
+            }
+        }
+    }
+
+    /// Bytes among which so many begin at a multiple of the alignment.
+    fn room(len: usize) -> usize {
+        len + ALIGNMENT
+    }
+
+    fn aligned(bytes: Bytes, len: usize) -> Self {
+        let start = bytes.shared().as_ptr().align_offset(ALIGNMENT);
         Self { bytes, start, len }
     }
 
     fn bytes(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.start..][..self.len]
+        let bytes = match &mut self.bytes {
+            Bytes::Owned(bytes) => bytes,
+            Bytes::Given(bytes) => &mut **bytes,
+        };
+        &mut bytes[self.start..][..self.len]
     }
 
     fn shared(&self) -> &[u8] {
-        &self.bytes[self.start..][..self.len]
+        &self.bytes.shared()[self.start..][..self.len]
+    }
+}
+
+impl Bytes {
+    fn shared(&self) -> &[u8] {
+        match self {
+            Self::Owned(bytes) => bytes,
+            Self::Given(bytes) => bytes,
+        }
     }
 }
