@@ -225,7 +225,8 @@ fn groups_of_other_sizes_and_weights_that_are_no_numbers_are_refused() {
         values[77] = value;
         *weight = Tensor::from_f32([90, 60], &values);
         let error = to_weight_only(&graph, Groups { bits: 4, size: 32 }).unwrap_err();
-        let wanted = format!("tensor \"fc1.weight\": holds {found}, which w4 cannot represent");
+        // What is no number is refused whatever the format is.
+        let wanted = format!("tensor \"fc1.weight\": holds {found}, which ");
         assert!(error.to_string().starts_with(&wanted), "{error}");
     }
 }
