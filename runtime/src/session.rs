@@ -335,15 +335,14 @@ impl Buffer {
     fn split([first, second]: [usize; 2], memory: &'static mut [u8]) -> Result<[Self; 2]> {
         let (needed, given) = (Self::room(first) + Self::room(second), memory.len());
         let parts = memory.split_at_mut_checked(Self::room(first));
-        match parts.filter(|(_, rest)| rest.len() >= Self::room(second)) {
-            Some((front, back)) => Ok([
+        if let Some((front, back)) = parts.filter(|(_, rest)| rest.len() >= Self::room(second)) {
+            Ok([
                 Self::aligned(Bytes::Given(front), first),
                 Self::aligned(Bytes::Given(back), second),
-            ]),
-            None => {
-                let what = format!("has {given} bytes; this model needs {needed} of them here");
-                Err(Error::new(ErrorKind::Input, "memory", what))
-            }
+            ])
+        } else {
+            let what = format!("has {given} bytes; this model needs {needed} of them here");
+            Err(Error::new(ErrorKind::Input, "memory", what))
         }
     }
 

@@ -38,7 +38,7 @@ pub fn to_weight_only(graph: &Graph, groups: Groups) -> Result<Graph> {
             _ => continue,
         };
         let weight = graph.weight(&node, "weight").map(Tensor::shape);
-        let Some([n, k]) = weight.and_then(|shape| shape.dims::<2>()) else { continue };
+        let Some([n, k]) = weight.and_then(hipflask_runtime::Shape::dims::<2>) else { continue };
         if n.saturating_mul(k) < LEAST_WEIGHTS || groups.row_bytes(k).is_none() {
             halve(&mut graph, &node, groups.name())?;
             continue;

@@ -172,11 +172,11 @@ impl Graph {
         if node.op.keeps_quant() && x.quant != output.quant {
             return Err(wrong("must keep the scale and zero point of its input".into()));
         }
-        if let Some(function) = node.activation {
-            if !node.op.fuses_activations() || function.clamp().is_none() {
-                let reason = format!("cannot have {} fused into it", function.name());
-                return Err((ErrorKind::Unsupported, reason));
-            }
+        if let Some(function) = node.activation
+            && (!node.op.fuses_activations() || function.clamp().is_none())
+        {
+            let reason = format!("cannot have {} fused into it", function.name());
+            return Err((ErrorKind::Unsupported, reason));
         }
         self.check_weights(node, x, output).map_err(wrong)
     }
