@@ -20,7 +20,7 @@ const TOKENS: usize = 64;
 /// Multiply-accumulates that are worth waking a thread for: about four microseconds.
 const LEAST_MACS: usize = 1 << 16;
 
-/// A weight `[n, k]` in groups, packed for panels of [`LANES`] channels.
+/// A weight `[n, k]` in groups, packed for panels of `LANES` channels.
 pub struct WeightOnlyLinear {
     isa: Isa,
     groups: Groups,
