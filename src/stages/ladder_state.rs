@@ -70,6 +70,9 @@ impl LadderFolder {
                  again, or start again without --resume"
             );
         }
+        if [found.adopted.0, found.best.0].iter().any(|&rung| rung >= found.rungs.len()) {
+            bail!("{name}: names a rung that it does not have: start again without --resume");
+        }
         let candidate = |(rung, origin): (usize, Origin)| {
             let [float, int8] = ["float", "int8"].map(|kind| read(&self.graph(rung, kind)));
             anyhow::Ok((rung, Candidate::from_kept(origin, float?, int8?)))

@@ -294,7 +294,17 @@ fn a_ladder_that_was_out_of_time_goes_on_to_the_same_end() {
         if report[0]["ladder"]["out_of_time"] == false {
             break report;
         }
-        assert!(workdir.path("parts/uneven-int8.ladder/state.json").is_file());
+        let state = "parts/uneven-int8.ladder/state.json";
+        let kept = workdir.read(state);
+        if tries == 1 {
+            let mut damaged: serde_json::Value = serde_json::from_slice(&kept).unwrap();
+            damaged["best"][0] = 99.into();
+            workdir.write(state, damaged.to_string());
+            let error = workdir.run(&[&args[..], &["-q"]].concat());
+            assert_eq!(error.code, 2, "{error:?}");
+            assert!(error.stderr.contains("names a rung that it does not have"), "{error:?}");
+            workdir.write(state, kept);
+        }
         assert!(tries < 24, "{output:?}");
     };
     assert!(tries > 1, "the first try had a millisecond");
