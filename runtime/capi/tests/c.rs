@@ -13,7 +13,7 @@ fn folder() -> PathBuf {
 
 /// A network of the runtime's golden files.
 fn network() -> PathBuf {
-    folder().join("../runtime/tests/golden/depthwise.safetensors")
+    folder().join("../tests/golden/depthwise.safetensors")
 }
 
 /// The static library, which cargo builds before this test, in the folder above this program's.
@@ -49,7 +49,7 @@ fn text(output: &Output) -> String {
 fn a_c_program_computes_the_recorded_bits() {
     let to = tempfile::tempdir().unwrap();
     let program = build("predict", to.path());
-    let golden = folder().join("../runtime/tests/golden/depthwise.golden.safetensors");
+    let golden = folder().join("../tests/golden/depthwise.golden.safetensors");
     let golden = Golden::from_bytes(&std::fs::read(golden).unwrap()).unwrap();
     for (i, (input, wanted)) in golden.inputs.iter().zip(&golden.outputs).enumerate() {
         let sample = to.path().join(format!("{i}.f32"));

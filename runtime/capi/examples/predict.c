@@ -2,7 +2,7 @@
  * order of dimensions, the most likely classes first.
  *
  *   cargo build --release -p hipflask-capi
- *   cc -Icapi/include capi/examples/predict.c target/release/libhipflask_c.a -lm -lpthread -ldl
+ *   cc -Iruntime/capi/include runtime/capi/examples/predict.c target/release/libhipflask_c.a -lm -lpthread -ldl
  */
 #include <stdio.h>
 #include <stdlib.h>
