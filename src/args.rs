@@ -100,7 +100,7 @@ pub enum Command {
     Predict(PredictArgs),
     /// Time single inferences on this machine
     Bench(BenchArgs),
-    /// Write a model as ONNX for other runtimes: float, or int8 as QDQ
+    /// Write a model as ONNX for other runtimes (float, or int8 as QDQ), or as a Rust program
     Export(ExportArgs),
     /// Make the folder for a board: device binary, model, golden samples
     Bundle(BundleArgs),
@@ -381,13 +381,18 @@ pub struct BenchArgs {
 #[command(after_help = "\
 Examples:
   hipflask export out/digits/student-int8.safetensors --out student-int8.onnx
-  hipflask export out/digits/student-f32.safetensors --out student.onnx --json")]
+  hipflask export out/digits/student-f32.safetensors --out student.onnx --json
+  hipflask export board/model.safetensors --golden board/golden.safetensors --out src/student.rs")]
 pub struct ExportArgs {
     /// The model: f32 and f16 become float, int8 becomes QDQ, w8 and w4 MatMulNBits
     pub model: PathBuf,
-    /// The ONNX file to write [default: the model's name with .onnx]
+    /// The file to write: NAME.onnx, or NAME.rs for an int8 model as a Rust module (for
+    /// microcontrollers) [default: the model's name with .onnx]
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// Golden samples that the Rust module proves itself with
+    #[arg(long, value_name = "FILE")]
+    pub golden: Option<PathBuf>,
 }
 
 /// `bundle`

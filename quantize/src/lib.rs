@@ -23,6 +23,7 @@ pub mod recover;
 mod report;
 mod scheme;
 mod sites;
+pub mod source;
 mod weight_only;
 
 pub use calibration::{Calibration, Calibrator, Range, calibrate};

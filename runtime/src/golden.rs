@@ -97,9 +97,20 @@ impl Golden {
         Ok(Self { inputs, outputs, teacher, labels, header })
     }
 
+    /// Name and digest over all samples of each value that was computed, in execution order; the
+    /// digest as 16 hexadecimal digits.
+    pub fn digests(&self) -> &[(String, String)] {
+        &self.header.digests
+    }
+
+    /// Whether they were recorded with this model.
+    pub fn is_of(&self, model: &Model) -> bool {
+        self.header.model == fingerprint(model.graph())
+    }
+
     /// Runs the samples again and compares.
     pub fn verify(&self, model: &Model, session: &mut Session) -> Result<Verdict> {
-        if self.header.model != fingerprint(model.graph()) {
+        if !self.is_of(model) {
             return Err(Error::new(
                 ErrorKind::Mismatch,
                 "golden samples",
@@ -247,10 +258,10 @@ impl Digests {
     }
 }
 
-const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+pub(crate) const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 
 /// FNV-1a, 64 bits (Fowler, Noll, Vo).
-fn fnv1a(hash: &mut u64, bytes: &[u8]) {
+pub(crate) fn fnv1a(hash: &mut u64, bytes: &[u8]) {
     for &byte in bytes {
         *hash = (*hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
     }

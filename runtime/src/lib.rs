@@ -4,6 +4,7 @@
 
 extern crate alloc;
 
+pub mod compiled;
 mod dtype;
 mod error;
 #[cfg(feature = "std")]

@@ -100,6 +100,6 @@ pub fn requantize(acc: i32, m: f32, output: Output) -> i8 {
 
 /// `numerator product / denominator` in f64, rounded once to f32: the multiplier of a requantization.
 #[inline]
-pub fn multiplier(x_scale: f32, w_scale: f32, y_scale: f32) -> f32 {
-    (f64::from(x_scale) * f64::from(w_scale) / f64::from(y_scale)) as f32
+pub const fn multiplier(x_scale: f32, w_scale: f32, y_scale: f32) -> f32 {
+    (x_scale as f64 * w_scale as f64 / y_scale as f64) as f32
 }

@@ -1,6 +1,6 @@
 //! Max and average pooling, int8 and f32: NHWC, one image.
 
-use alloc::vec::Vec;
+use alloc::borrow::Cow;
 
 use super::isa::{Body, Isa};
 use crate::quant::{Output, QuantParams, requantize};
@@ -178,7 +178,7 @@ pub struct AvgPoolI8 {
     shape: PoolShape,
     zero_point: i8,
     /// One for each number of pixels in the image, from 0 on; 0 pixels give the zero point.
-    multipliers: Vec<f32>,
+    multipliers: Cow<'static, [f32]>,
     output: Output,
 }
 
@@ -202,7 +202,24 @@ impl AvgPoolI8 {
             (f64::from(x.scale) / (f64::from(y_scale) * divisor as f64)) as f32
         };
         let multipliers = core::iter::once(0.0).chain((1..=most).map(multiplier)).collect();
+        let multipliers = Cow::Owned(multipliers);
         Self { isa, shape, zero_point: x.zero_point, multipliers, output }
+    }
+
+    /// In portable code, with the [`AvgPoolI8::multipliers`] of another.
+    pub const fn scalar(
+        shape: PoolShape,
+        zero_point: i8,
+        multipliers: &'static [f32],
+        output: Output,
+    ) -> Self {
+        let multipliers = Cow::Borrowed(multipliers);
+        Self { isa: Isa::Scalar, shape, zero_point, multipliers, output }
+    }
+
+    /// What the sum of so many pixels in the image is multiplied by, from 0 on.
+    pub fn multipliers(&self) -> &[f32] {
+        &self.multipliers
     }
 
     /// Pools `x` to `y`; panics when a length does not fit the shape.

@@ -134,7 +134,7 @@ fn each_run<const N: usize>(images: [Image; N], mut f: impl FnMut([usize; N], us
 
 /// Calls `f` with a copy of some elements, how many came before them, and the place for their
 /// results, which is where they lie.
-fn in_place<T: Pod>(values: &mut [T], mut f: impl FnMut(&[T], usize, &mut [T])) {
+pub fn in_place<T: Pod>(values: &mut [T], mut f: impl FnMut(&[T], usize, &mut [T])) {
     let mut copy = [T::zeroed(); BLOCK];
     for (i, values) in values.chunks_mut(BLOCK).enumerate() {
         let copy = &mut copy[..values.len()];

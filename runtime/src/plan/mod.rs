@@ -1,6 +1,7 @@
 //! How and where a graph is computed: one step a node, one slot of the arena a value.
 
 mod arena;
+mod dense;
 mod elementwise;
 mod kernel;
 mod lifetime;
@@ -16,11 +17,14 @@ use crate::kernels::Isa;
 use crate::threads::Threads;
 
 pub(crate) use arena::ALIGNMENT;
+pub use dense::dense_places;
+pub use elementwise::in_place;
 use kernel::Kernel;
 pub(crate) use place::{Channels, Place};
 use place::{Lay, Slot};
 use report::About;
 pub use report::PlannedStep;
+pub use select::{conv_shape, int8_output, pool_shape};
 
 /// One node, ready to run.
 pub(crate) struct Step {

@@ -126,6 +126,17 @@ pub(super) fn lays(graph: &Graph, isa: Isa) -> Vec<Lay> {
     lays
 }
 
+/// Each value one element after another.
+pub(super) fn dense_lays(graph: &Graph) -> Vec<Lay> {
+    let images = graph.values.iter().map(dense);
+    let lay = |image: Image| Lay {
+        image,
+        channels: Channels { first: 0, count: image.c },
+        part_of: None,
+    };
+    images.map(lay).collect()
+}
+
 /// Whether a node puts the channels of images side by side.
 fn joins_channels(graph: &Graph, node: &Node) -> bool {
     let channels = Layout::Nhwc.channel_axis();

@@ -70,14 +70,14 @@ impl Kernel {
             Op::Add if int8 => {
                 let b = graph.value(node.inputs[1]);
                 let (a, b, y) = (params(node, x)?, params(node, b)?, params(node, y)?);
-                let add = AddI8::new(isa, a, b, y.scale, output(node, y));
+                let add = AddI8::new(isa, a, b, y.scale, int8_output(node, y));
                 Self::Elementwise(Elementwise::AddI8(add))
             }
             Op::Add => Self::Elementwise(Elementwise::AddF32 { isa, range: range(node) }),
             Op::Mul if int8 => {
                 let b = graph.value(node.inputs[1]);
                 let (a, b, y) = (params(node, x)?, params(node, b)?, params(node, y)?);
-                Self::MulI8(MulI8::new(isa, a, b, y.scale, output(node, y)))
+                Self::MulI8(MulI8::new(isa, a, b, y.scale, int8_output(node, y)))
             }
             Op::Mul => Self::MulF32 { isa },
             Op::Concat { axis } => concat(graph, node, *axis, isa, lays)?,
@@ -121,7 +121,7 @@ impl Kernel {
 }
 
 /// The geometry of a convolution or a linear layer; none of another node.
-pub(super) fn conv_shape(graph: &Graph, node: &Node) -> Option<ConvShape> {
+pub fn conv_shape(graph: &Graph, node: &Node) -> Option<ConvShape> {
     let (x, y) = (graph.value(node.inputs[0]), graph.value(node.output));
     let Op::Conv2d { stride, padding, dilation, groups } = &node.op else {
         let (&inputs, &outputs) = (x.shape.last()?, y.shape.last()?);
@@ -169,7 +169,7 @@ fn convolution(
         let (xq, yq) = (params(node, x)?, params(node, y)?);
         let (bias, multiplier) = (graph.i32s(node, "bias")?, graph.f32s(node, "multiplier")?);
         let weight = graph.i8s(node, "weight")?;
-        let output = output(node, yq);
+        let output = int8_output(node, yq);
         let conv = ConvI8::new(isa, conv, weight, &bias, &multiplier, xq.zero_point, output);
         return Ok(Kernel::ConvI8(Box::new(conv)));
     }
@@ -229,11 +229,13 @@ fn average(
         return Err(refused(node, "averages more pixels than 32-bit sums can hold"));
     }
     let (xq, yq) = (params(node, x)?, params(node, y)?);
-    let output = output(node, yq);
+    let output = int8_output(node, yq);
     Ok(Kernel::AvgPoolI8(AvgPoolI8::new(isa, shape, xq, yq.scale, count_include_pad, output)))
 }
 
-fn pool_shape(
+/// The geometry of a pooling from an image `[h, w, c]` to `y`, with padding at top, left, bottom,
+/// right.
+pub fn pool_shape(
     [in_h, in_w, channels]: [usize; 3],
     y: &Value,
     kernel: [usize; 2],
@@ -269,7 +271,7 @@ fn params(node: &Node, value: &Value) -> Result<QuantParams> {
 }
 
 /// The int8 clamp of a node's output: the whole range, or what its fused activation leaves.
-fn output(node: &Node, y: QuantParams) -> Output {
+pub fn int8_output(node: &Node, y: QuantParams) -> Output {
     let (lo, hi) = match node.activation.and_then(Activation::clamp) {
         Some((lo, hi)) => (y.quantize(lo), y.quantize(hi)),
         None => (i8::MIN, i8::MAX),

@@ -11,8 +11,8 @@ use super::gemm::float::clamp;
 use crate::quant::{Output, QuantParams, multiplier, requantize};
 
 /// `numerator / denominator` in f64, rounded once to f32.
-fn ratio(numerator: f32, denominator: f32) -> f32 {
-    (f64::from(numerator) / f64::from(denominator)) as f32
+const fn ratio(numerator: f32, denominator: f32) -> f32 {
+    (numerator as f64 / denominator as f64) as f32
 }
 
 /// `q - zero_point` as f32, exact.
@@ -37,8 +37,14 @@ impl AddI8 {
     /// CPU lacks the instruction set.
     pub fn new(isa: Isa, a: QuantParams, b: QuantParams, y_scale: f32, output: Output) -> Self {
         isa.assert_available();
+        Self { isa, ..Self::scalar(a, b, y_scale, output) }
+    }
+
+    /// As [`AddI8::new`] in portable code, as a constant.
+    pub const fn scalar(a: QuantParams, b: QuantParams, y_scale: f32, output: Output) -> Self {
         let multipliers = [ratio(a.scale, y_scale), ratio(b.scale, y_scale)];
-        Self { isa, zero_points: [a.zero_point, b.zero_point], multipliers, output }
+        let zero_points = [a.zero_point, b.zero_point];
+        Self { isa: Isa::Scalar, zero_points, multipliers, output }
     }
 
     /// Adds `a` and `b`, element by element, to `y`; panics when lengths differ.
@@ -81,7 +87,13 @@ pub struct MulI8 {
 
 impl MulI8 {
     /// For operands with parameters `a` and `b` and an output of scale `y_scale`.
-    pub fn new(isa: Isa, a: QuantParams, b: QuantParams, y_scale: f32, output: Output) -> Self {
+    pub const fn new(
+        isa: Isa,
+        a: QuantParams,
+        b: QuantParams,
+        y_scale: f32,
+        output: Output,
+    ) -> Self {
         let zero_points = [a.zero_point, b.zero_point];
         Self { isa, zero_points, multiplier: multiplier(a.scale, b.scale, y_scale), output }
     }
@@ -125,12 +137,13 @@ pub struct RescaleI8 {
     isa: Isa,
     from: QuantParams,
     to: QuantParams,
+    multiplier: f32,
 }
 
 impl RescaleI8 {
     /// From the input's parameters to the output's; equal ones make it a copy.
-    pub fn new(isa: Isa, from: QuantParams, to: QuantParams) -> Self {
-        Self { isa, from, to }
+    pub const fn new(isa: Isa, from: QuantParams, to: QuantParams) -> Self {
+        Self { isa, from, to, multiplier: ratio(from.scale, to.scale) }
     }
 
     /// Whether it only copies.
@@ -144,7 +157,7 @@ impl RescaleI8 {
         if self.is_copy() {
             return y.copy_from_slice(x);
         }
-        let m = ratio(self.from.scale, self.to.scale);
+        let m = self.multiplier;
         let output = Output { zero_point: self.to.zero_point, lo: i8::MIN, hi: i8::MAX };
         self.isa.vectorized(|| {
             for (y, &x) in y.iter_mut().zip(x) {

@@ -1,4 +1,6 @@
-//! `export`: writes a model as ONNX for other runtimes.
+//! `export`: writes a model as ONNX for other runtimes, or as a Rust program.
+
+mod source;
 
 use std::io::Write;
 
@@ -37,6 +39,12 @@ pub fn run(args: &ExportArgs, common: &Common, out: &mut dyn Write) -> Result<Ou
     let model = open::model_file(&args.model)?;
     let name = args.model.display().to_string();
     let path = args.out.clone().unwrap_or_else(|| args.model.with_extension("onnx"));
+    if path.extension().is_some_and(|extension| extension == "rs") {
+        return source::write(args, &path, common, out);
+    }
+    if args.golden.is_some() {
+        bail!("--golden: only a Rust program (--out NAME.rs) holds golden samples");
+    }
     if path == args.model {
         bail!("{name}: is ONNX already: give another name with --out");
     }

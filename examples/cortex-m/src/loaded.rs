@@ -1,10 +1,12 @@
 //! Golden samples of an int8 student on a Cortex-M4: the model stays in flash, values live in an
 //! arena of the program's own, and every value must have the bits recorded on the desk.
 //!
-//! `cargo run --release` builds it for a processor without floating point and runs it in qemu.
+//! `cargo run --release --bin loaded` builds it for a processor without floating point and runs it in
+//! qemu.
 #![no_std]
 #![no_main]
 
+mod clock;
 mod heap;
 mod host;
 mod start;
@@ -60,6 +62,9 @@ fn run() -> Result<bool> {
     if let Some(value) = &verdict.first_divergence {
         host::print(format_args!("first value that differs: {value}"));
     }
+    let zeros = [0.0; 28 * 28];
+    let instructions = clock::instructions(|| drop(session.predict(&zeros)));
+    host::print(format_args!("instructions  {instructions:>8} of an inference"));
     host::print(format_args!("{}", if verdict.passed() { "passed" } else { "FAILED" }));
     Ok(verdict.passed())
 }
