@@ -1,11 +1,14 @@
 //! `export`, and its files as models of their own; `inspect --check`; `validate --engine tract`.
 
+use std::path::Path;
+use std::process::Command;
+
 use hipflask_runtime::Model;
 use hipflask_runtime::format::ModelFile;
 use hipflask_runtime::graph::LoadLimits;
 
 use crate::runs::copy_of_small;
-use crate::util::{Workdir, idx_images, number};
+use crate::util::{Workdir, idx_images, number, run};
 
 /// The folder of a small run, with its students as ONNX too.
 fn with_exports() -> Workdir {
@@ -118,4 +121,82 @@ fn an_export_does_not_overwrite_its_model() {
     assert_eq!(written["file"], "out/student-int8.onnx");
     assert_eq!(written["bytes"], workdir.read("out/student-int8.onnx").len());
     assert_eq!(written["format"], "qdq");
+}
+
+/// The runtime's golden networks that are int8 throughout, and those that are not.
+const COMPILED: [&str; 5] = ["channels", "depthwise", "mixed", "mlp", "residual"];
+const NOT_INT8: [&str; 3] = ["patches", "text", "weight-only"];
+
+fn golden(network: &str, kind: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("runtime/tests/golden");
+    folder.join(format!("{network}{kind}.safetensors")).display().to_string()
+}
+
+/// Every value of every sample, by its digest, in a program that rustc compiled.
+#[test]
+fn networks_written_as_programs_have_the_recorded_bits() {
+    let workdir = Workdir::new();
+    let runtime = Path::new(env!("CARGO_MANIFEST_DIR")).join("runtime");
+    let manifest = format!(
+        "[workspace]\n[package]\nname = \"programs\"\nedition = \"2024\"\n\n[dependencies.hipflask-runtime]\n\
+         path = {runtime:?}\ndefault-features = false\n\n[profile.dev]\ndebug = false\n"
+    );
+    workdir.write("Cargo.toml", manifest);
+    let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock");
+    workdir.write("Cargo.lock", std::fs::read(lock).unwrap());
+    let mut main = String::from("#![deny(warnings)]\n");
+    for network in COMPILED {
+        let [model, samples] = ["", ".golden"].map(|kind| golden(network, kind));
+        let file = format!("src/{network}.rs");
+        let args = ["export", &model, "--golden", &samples, "--out", &file];
+        assert_eq!(workdir.json(&args)["format"], "rust");
+        main += &format!("#[allow(dead_code)]\nmod {network};\n");
+    }
+    main += "use hipflask_runtime::compiled::{Arena, Verdict};\nfn main() {\n";
+    for network in COMPILED {
+        main += &format!(
+            "    let verdict: Verdict = {network}::verify(&mut Arena::new());\n    \
+             println!(\"{network} {{}} of {{}} {{:?}}\", verdict.equal, verdict.samples, \
+             verdict.first_divergence);\n"
+        );
+    }
+    workdir.write("src/main.rs", main + "}\n");
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let output = run(cargo.current_dir(workdir.path("")).args(["run", "--offline", "--quiet"]));
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    let lines: Vec<&str> = output.stdout.lines().collect();
+    assert_eq!(lines.len(), COMPILED.len());
+    for (line, network) in lines.iter().zip(COMPILED) {
+        let samples = hipflask_runtime::golden::Golden::from_bytes(
+            &std::fs::read(golden(network, ".golden")).unwrap(),
+        );
+        let count = samples.unwrap().inputs.len();
+        assert_eq!(*line, format!("{network} {count} of {count} None"));
+    }
+}
+
+/// The firmware's program is what is written today.
+#[test]
+fn the_example_is_as_it_would_be_written() {
+    let workdir = Workdir::new();
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/cortex-m");
+    let [model, golden] = ["model", "golden"]
+        .map(|name| example.join(name).with_extension("safetensors").display().to_string());
+    workdir.ok(&["export", &model, "--golden", &golden, "--out", "student.rs"]);
+    let kept = std::fs::read(example.join("src/student.rs")).unwrap();
+    assert!(workdir.read("student.rs") == kept, "export it again: docs/cortex-m.md says how");
+}
+
+#[test]
+fn networks_that_cannot_be_programs_are_refused_by_node() {
+    let workdir = Workdir::new();
+    for network in NOT_INT8 {
+        let refused = workdir.refused(&["export", &golden(network, ""), "--out", "n.rs"]);
+        assert!(refused.contains("load the model file instead"), "{refused}");
+    }
+    let (model, other) = (golden("mlp", ""), golden("residual", ".golden"));
+    let refused = workdir.refused(&["export", &model, "--out", "n.rs", "--golden", &other]);
+    assert!(refused.contains("recorded with another model"), "{refused}");
+    let refused = workdir.refused(&["export", &model, "--out", "n.onnx", "--golden", &other]);
+    assert!(refused.contains("--golden: only a Rust program"), "{refused}");
 }

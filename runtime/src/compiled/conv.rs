@@ -10,15 +10,15 @@ const BLOCK: usize = 4;
 ///
 /// Lengths that do not fit `shape` panic when it runs.
 #[derive(Clone, Copy, Debug)]
-pub struct Conv {
+pub struct Conv<'a> {
     /// The geometry.
     pub shape: ConvShape,
     /// int8, `[out_c, kh, kw, in_c / groups]`
-    pub weight: &'static [u8],
+    pub weight: &'a [u8],
     /// `[out_c]`, with the input's zero point folded in.
-    pub bias: &'static [i32],
+    pub bias: &'a [i32],
     /// `[out_c]`
-    pub multiplier: &'static [f32],
+    pub multiplier: &'a [f32],
     /// Of the input: what padding is.
     pub zero_point: i8,
     /// Zero point and clamp of the output.
@@ -32,13 +32,17 @@ struct Window {
     first: (isize, isize),
 }
 
-impl Conv {
+impl Conv<'_> {
     /// Convolves an image `[in_h, in_w, in_c]` to `[out_h, out_w, out_c]`.
     pub fn run(&self, x: &[i8], y: &mut [i8]) {
         let shape = &self.shape;
         assert!(x.len() == shape.input_len() && y.len() == shape.output_len(), "conv: lengths");
         for (pixel, y) in y.chunks_exact_mut(shape.out_c).enumerate() {
             let window = self.window(pixel / shape.out_w, pixel % shape.out_w);
+            if shape.groups == shape.in_c && shape.groups == shape.out_c {
+                self.depthwise(&window, x, y);
+                continue;
+            }
             let group_out = shape.out_c / shape.groups;
             for (group, y) in y.chunks_exact_mut(group_out).enumerate() {
                 for (block, y) in y.chunks_mut(BLOCK).enumerate() {
@@ -66,6 +70,32 @@ impl Conv {
         };
         let first = (start(0, row), start(1, column));
         Window { rows: clip(0, first.0, in_h), columns: clip(1, first.1, in_w), first }
+    }
+
+    /// All channels of one pixel, each of its own input channel.
+    fn depthwise(&self, window: &Window, x: &[i8], y: &mut [i8]) {
+        let ConvShape { in_w, in_c, kernel: [kh, kw], dilation, .. } = self.shape;
+        let taps = kh * kw;
+        let [down, right] = [dilation[0] * in_w * in_c, dilation[1] * in_c];
+        let first = (window.first.0 * in_w as isize + window.first.1) * in_c as isize;
+        let whole = window.rows == (0, kh) && window.columns == (0, kw);
+        for (channel, y) in y.iter_mut().enumerate() {
+            let weights = &self.weight[channel * taps..][..taps];
+            let first = first + channel as isize;
+            let mut sum = self.bias[channel];
+            for (ky, weights) in weights.chunks_exact(kw).enumerate() {
+                let mut at = first + (ky * down) as isize;
+                let row = (window.rows.0..window.rows.1).contains(&ky);
+                for (kx, w) in weights.iter().enumerate() {
+                    let columns = window.columns.0..window.columns.1;
+                    let inside = whole || row && columns.contains(&kx);
+                    let x = if inside { x[at as usize] } else { self.zero_point };
+                    sum += i32::from(x) * i32::from(w.cast_signed());
+                    at += right as isize;
+                }
+            }
+            *y = requantize(sum, self.multiplier[channel], self.output);
+        }
     }
 
     /// `N` channels of one pixel from `first` on.

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::{ConvF32, ConvI8, ConvShape, PlacedConv, twin};
+use crate::compiled::Conv;
 use crate::kernels::aligned::Aligned;
 use crate::kernels::{Isa, Margin};
 use crate::quant::Output;
@@ -155,6 +156,17 @@ fn check_int8(Case { shape, zero, output, seed }: &Case) -> Result<(), TestCaseE
     let sizes = noise.float(shape.out_c);
     let multiplier: Vec<f32> = sizes.iter().map(|m| (m * 8.0 - 6.0).exp2()).collect();
     let expected = twin::int8(shape, &x, &weight, &bias, &multiplier, *zero, *output);
+    let compiled = Conv {
+        shape: *shape,
+        weight: bytemuck::cast_slice(&weight),
+        bias: &bias,
+        multiplier: &multiplier,
+        zero_point: *zero,
+        output: *output,
+    };
+    let mut y = alloc::vec![0x33_i8; shape.output_len()];
+    compiled.run(&x, &mut y);
+    prop_assert_eq!(&y, &expected, "compiled");
     for isa in Isa::available() {
         for place in places(shape, *seed) {
             let conv = ConvI8::new(isa, place, &weight, &bias, &multiplier, *zero, *output);

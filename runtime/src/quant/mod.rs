@@ -3,6 +3,11 @@
 //! Activations are int8 per tensor, `real = scale · (q - zero_point)`; weights int8 symmetric per
 //! output channel in [-127, 127]; biases int32 (the choices of LiteRT's int8 specification).
 
+mod integer;
+
+/// Whether the processor's floating point is a library.
+const SOFT_FLOAT: bool = cfg!(all(target_arch = "arm", target_abi = "eabi"));
+
 /// Adding and subtracting 1.5 · 2²³ rounds an f32 of magnitude below 2²² to the nearest integer,
 /// ties to even, in IEEE arithmetic on every instruction set (also without `std`).
 pub(crate) const ROUNDING: f32 = 12_582_912.0;
@@ -93,8 +98,18 @@ impl Output {
 /// `m` is `s_x · s_w / s_y`, computed in f64 and stored as f32 ([`multiplier`]). One IEEE
 /// multiplication, never fused, and the clamp before the conversion, so every instruction set
 /// gives the same bits.
+///
+/// Without floating point in the processor it is computed in integers; the bits are the same.
 #[inline]
 pub fn requantize(acc: i32, m: f32, output: Output) -> i8 {
+    if SOFT_FLOAT && integer::takes(m) {
+        return integer::requantize(acc, m, output);
+    }
+    requantize_f32(acc, m, output)
+}
+
+#[inline]
+fn requantize_f32(acc: i32, m: f32, output: Output) -> i8 {
     output.round(acc as f32 * m)
 }
 
