@@ -40,7 +40,7 @@ pub fn run(args: &ExportArgs, common: &Common, out: &mut dyn Write) -> Result<Ou
     let name = args.model.display().to_string();
     let path = args.out.clone().unwrap_or_else(|| args.model.with_extension("onnx"));
     if path.extension().is_some_and(|extension| extension == "rs") {
-        return source::write(args, &path, common, out);
+        return source::write(args, &path, *common, out);
     }
     if args.golden.is_some() {
         bail!("--golden: only a Rust program (--out NAME.rs) holds golden samples");

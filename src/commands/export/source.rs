@@ -30,7 +30,7 @@ struct Document {
 pub(super) fn write(
     args: &ExportArgs,
     path: &Path,
-    common: &Common,
+    common: Common,
     out: &mut dyn Write,
 ) -> Result<Outcome> {
     let name = args.model.display().to_string();
