@@ -10,6 +10,7 @@ use hipflask_distill::network::SizeBudget;
 use hipflask_quantize::Method;
 use hipflask_runtime::groups::Groups;
 
+use crate::bundle::target::BOARDS;
 use crate::recipe::Format;
 use crate::stages::portions::HELD;
 
@@ -102,7 +103,7 @@ pub enum Command {
     Bench(BenchArgs),
     /// Write a model as ONNX for other runtimes (float, or int8 as QDQ), or as a Rust program
     Export(ExportArgs),
-    /// Make the folder for a board: device binary, model, golden samples
+    /// Make the folder or archive for a board: device binary, model, golden samples
     Bundle(BundleArgs),
 }
 
@@ -132,7 +133,7 @@ pub struct ShipArgs {
     /// Print the whole recipe with every default, and do nothing
     #[arg(long)]
     pub explain: bool,
-    /// Board to bundle for [default: the recipe's bundle.targets]
+    /// Board, by its name or triple, to bundle for [default: the recipe's bundle.targets]
     #[arg(long, value_name = "TRIPLE")]
     pub target: Option<String>,
 }
@@ -401,7 +402,10 @@ pub struct ExportArgs {
 Examples:
   hipflask bundle out/digits/student-int8.safetensors --out board
   hipflask bundle out/fashion/student-int8.safetensors --data examples/fashion-dscnn.toml
-  hipflask bundle student-int8.safetensors --golden golden.safetensors --out board")]
+  hipflask bundle student-int8.safetensors --golden golden.safetensors --out board
+  hipflask bundle out/digits/student-int8.safetensors --board pi-4 --out board.tar.gz
+  hipflask bundle out/digits/student-int8.safetensors --target armv7-unknown-linux-gnueabihf
+  hipflask bundle out/digits/student-int8.safetensors --board browser --out site")]
 pub struct BundleArgs {
     /// The model for the board
     pub model: PathBuf,
@@ -414,15 +418,25 @@ pub struct BundleArgs {
     /// Test samples to record [default: the recipe's validate.golden, 32]
     #[arg(long, value_name = "N")]
     pub samples: Option<usize>,
-    /// The board's target triple
+    /// The board by name: pi-zero-2, pi-3, pi-4, pi-5 (64-bit systems), android or browser
+    #[arg(long, value_parser = board_parser(), hide_possible_values = true, conflicts_with = "target")]
+    pub board: Option<String>,
+    /// The board's target triple: aarch64-unknown-linux-musl, armv7-unknown-linux-gnueabihf, ...
     #[arg(long, value_name = "TRIPLE", default_value = "native")]
     pub target: String,
-    /// Folder for the bundle [default: bundle-TARGET beside the model]
-    #[arg(long, value_name = "DIR")]
+    /// Device binary that was built elsewhere [default: built now with cargo, cargo-zigbuild or cross]
+    #[arg(long, value_name = "FILE")]
+    pub binary: Option<PathBuf>,
+    /// Folder, or archive as board.tar.gz, for the bundle [default: bundle-TARGET beside the model]
+    #[arg(long, value_name = "PATH")]
     pub out: Option<PathBuf>,
     /// Teacher whose classes are recorded too
     #[arg(long, value_name = "FILE")]
     pub teacher: Option<PathBuf>,
+}
+
+fn board_parser() -> PossibleValuesParser {
+    PossibleValuesParser::new(BOARDS.map(|board| board.name))
 }
 
 fn points(text: &str) -> Result<f64, String> {

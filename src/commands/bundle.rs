@@ -1,15 +1,15 @@
-//! `bundle`: the folder for a board.
+//! `bundle`: the folder or archive for a board.
 
 use std::io::Write;
 
 use anyhow::{Context, Result, bail};
-use hipflask_distill::device::Device;
+use hipflask_distill::device;
 use hipflask_runtime::Model;
 use serde::Serialize;
 
 use super::{open_data, print_json};
 use crate::args::{BundleArgs, Common};
-use crate::bundle;
+use crate::bundle::{self, Bundle, Device, is_archive};
 use crate::files::FolderLock;
 use crate::outcome::Outcome;
 use crate::progress::Progress;
@@ -22,38 +22,49 @@ use crate::stages::teacher;
 
 #[derive(Serialize)]
 struct Document {
-    folder: String,
-    target: String,
+    /// The folder or archive.
+    out: String,
+    target: &'static str,
     bytes: u64,
 }
 
 /// Runs the command.
 pub fn run(args: &BundleArgs, common: &Common, out: &mut dyn Write) -> Result<Outcome> {
+    let progress = Progress::new(common);
+    let target = args.board.as_deref().unwrap_or(&args.target);
+    // A name that is no target should be refused before samples are recorded.
+    let triple = bundle::target::triple(target)?;
     let model = Model::open(&args.model)?;
     let golden = match &args.golden {
         Some(path) => std::fs::read(path)
             .with_context(|| format!("{}: the golden samples cannot be read", path.display()))?,
-        None => record(args, &model, Progress::new(common))?,
+        None => record(args, &model, progress)?,
     };
-    let binary = bundle::device::find(&args.target, &Progress::new(common))?;
-    let folder = args.out.clone().unwrap_or_else(|| {
-        args.model.with_file_name(format!("bundle-{}", bundle::device::name(&args.target)))
-    });
-    let _lock = FolderLock::take(&folder)?;
-    bundle::write(&folder, &binary, &args.model, &golden)?;
-    let document = Document {
-        folder: folder.display().to_string(),
-        target: bundle::device::name(&args.target).into(),
-        bytes: bundle::size(&folder)?,
+    let device = match &args.binary {
+        Some(path) => Device::given(path, target)?,
+        None => Device::find(target, &progress)?,
     };
+    let path = args
+        .out
+        .clone()
+        .unwrap_or_else(|| args.model.with_file_name(format!("bundle-{}", name(args, triple))));
+    let _lock = if is_archive(&path) { None } else { Some(FolderLock::take(&path)?) };
+    let bundle = Bundle::new(&device, &args.model, &golden)?;
+    bundle.write(&path)?;
+    let document =
+        Document { out: path.display().to_string(), target: triple, bytes: bundle.bytes() };
     if common.json {
         print_json(out, &document)?;
     } else {
-        let Document { folder, target, bytes } = document;
-        writeln!(out, "{folder}: {bytes} bytes for {target}; copy it to the board, then there:")?;
-        writeln!(out, "  ./{} verify model.safetensors golden.safetensors", bundle::device::NAME)?;
+        let Document { out: path, target, bytes } = document;
+        writeln!(out, "{path}: {bytes} bytes for {target}; README.txt in it says what comes next")?;
     }
     Ok(Outcome::Done)
+}
+
+/// What the default name of the result ends with.
+fn name<'a>(args: &'a BundleArgs, triple: &'a str) -> &'a str {
+    args.board.as_deref().unwrap_or(triple)
 }
 
 /// Golden samples from the test samples of `--data`.
@@ -67,7 +78,7 @@ fn record(args: &BundleArgs, model: &Model, progress: Progress) -> Result<Vec<u8
     let scored = match &args.teacher {
         Some(path) => {
             let source = Source { table: &recipe.teacher.of_file(path), place: "[teacher]" };
-            let teacher = teacher::open(path, &source, &data, &Device::Cpu)?;
+            let teacher = teacher::open(path, &source, &data, &device::Device::Cpu)?;
             Some(Scored::new(teacher, &data)?)
         }
         None => None,

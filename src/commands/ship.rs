@@ -1,14 +1,13 @@
 //! `ship`: everything, from the teacher to the bundle.
 
 use std::io::Write;
-use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use hipflask_runtime::Model;
 
 use super::print_json;
 use crate::args::{Common, ShipArgs};
-use crate::bundle;
+use crate::bundle::{Bundle, Device};
 use crate::files::{FolderLock, write};
 use crate::outcome::Outcome;
 use crate::progress::Progress;
@@ -43,9 +42,8 @@ pub fn run(args: &ShipArgs, common: &Common, out: &mut dyn Write) -> Result<Outc
     let _lock = FolderLock::take(run.folder.root())?;
     // Before hours of training rather than after them.
     let targets = run.recipe.bundle.targets.iter();
-    let binaries =
-        targets.map(|target| Ok((target.clone(), bundle::device::find(target, &progress)?)));
-    let binaries: Vec<(String, PathBuf)> = binaries.collect::<Result<_>>()?;
+    let devices = targets.map(|target| Ok((target.clone(), Device::find(target, &progress)?)));
+    let devices: Vec<(String, Device)> = devices.collect::<Result<_>>()?;
     let folder = run.folder.clone();
     let (mut seeds, mut reports) = (Vec::new(), Vec::new());
     for run in run.for_seeds(args.seeds) {
@@ -53,7 +51,7 @@ pub fn run(args: &ShipArgs, common: &Common, out: &mut dyn Write) -> Result<Outc
             progress.line(&format!("{}: seed {}", run.recipe.name, run.recipe.seed));
         }
         seeds.push(run.recipe.seed);
-        reports.push(ship(&run, &binaries)?);
+        reports.push(ship(&run, &devices)?);
     }
     let report = match reports.len() {
         1 => reports.remove(0),
@@ -80,7 +78,7 @@ fn explain(recipe: &Recipe, json: bool, out: &mut dyn Write) -> Result<Outcome> 
 }
 
 /// One seed: its files go to the run's folder.
-fn ship(run: &Run, binaries: &[(String, PathBuf)]) -> Result<Report> {
+fn ship(run: &Run, devices: &[(String, Device)]) -> Result<Report> {
     let recipe = &run.recipe;
     let data = run.data(None)?;
     // A student that cannot be built should fail before its teacher is trained.
@@ -105,7 +103,7 @@ fn ship(run: &Run, binaries: &[(String, PathBuf)]) -> Result<Report> {
         let report = student::write(run, &data, "student", format.name(), &converted, teacher)?;
         *students.place(format.name()) = Some(report);
     }
-    for (target, binary) in binaries {
+    for (target, device) in devices {
         run.progress.line(&format!("bundle: {target}"));
         let path = run.folder.student(students.smallest().map_or("f32", |(format, _)| format));
         let model = Model::open(&path)?;
@@ -113,11 +111,11 @@ fn ship(run: &Run, binaries: &[(String, PathBuf)]) -> Result<Report> {
         let (file, logits) = (path.display().to_string(), teacher.map(|t| &t.logits));
         let golden = golden::record(&model, &file, &samples, logits, recipe.validate.golden)?;
         write(&run.folder.golden(), &golden)?;
-        let name = match binaries.len() {
+        let name = match devices.len() {
             1 => "bundle".into(),
             _ => format!("bundle-{target}"),
         };
-        bundle::write(&run.folder.file(&name), binary, &path, &golden)?;
+        Bundle::new(device, &path, &golden)?.write(&run.folder.file(&name))?;
     }
     let limits =
         Limits { max_drop: recipe.validate.max_drop, min_agreement: recipe.validate.min_agreement };

@@ -281,7 +281,7 @@ impl Default for ValidateTable {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BundleTable {
-    /// Target triples; `native` is this machine.
+    /// Target triples, or boards by name; `native` is this machine.
     pub targets: Vec<String>,
 }
 

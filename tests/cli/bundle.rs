@@ -98,7 +98,7 @@ fn a_bundle_of_an_f32_student_is_verified_within_a_tolerance() {
     let written = files(&workdir.path("board"));
     let bytes: usize = written.values().map(Vec::len).sum();
     assert_eq!(document["bytes"], bytes);
-    assert_eq!(document["folder"], "board");
+    assert_eq!(document["out"], "board");
     let student = path("out/student-f32.safetensors");
     let error = workdir.refused(&["bundle", &student, "--samples", "0", "--out", "none"]);
     assert!(error.contains("--samples 0") && !workdir.path("none").exists(), "{error}");
