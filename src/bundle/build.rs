@@ -13,7 +13,7 @@ use super::tools::{Tool, program};
 const GLIBC: &str = ".2.17";
 
 /// Builds for this machine, for size and speed; gives the program's path.
-pub fn native(source: &Path) -> Result<PathBuf> {
+pub(super) fn native(source: &Path) -> Result<PathBuf> {
     let mut command = Command::new(program("CARGO", "cargo"));
     command.args(["build", "--locked", "--profile", "dist", "--message-format", "json"]);
     let text = run(command.args(DEVICE_BINARY), source)?;
@@ -25,7 +25,7 @@ pub fn native(source: &Path) -> Result<PathBuf> {
 }
 
 /// Builds for `target` with `tool`; gives the path of the program, or of the module for a page.
-pub fn cross(source: &Path, target: &Target, tool: &Tool) -> Result<PathBuf> {
+pub(super) fn cross(source: &Path, target: &Target, tool: &Tool) -> Result<PathBuf> {
     let triple = target.triple;
     let folder = std::env::var_os("CARGO_TARGET_DIR").map_or(source.join("target"), PathBuf::from);
     let folder = std::path::absolute(folder).context("the current folder has gone")?;

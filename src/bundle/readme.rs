@@ -69,9 +69,8 @@ fn commands(model: &Model, device: &Device) -> impl Iterator<Item = (String, &'s
         Some(Preprocess::Text(rule)) if rule.check_bytes().is_ok() => Some("LINES.txt"),
         Some(Preprocess::Text(_)) | None => None,
     };
-    let predict = sample.map(|sample| {
-        (format!("{run} predict {MODEL} {sample}"), "the three best classes")
-    });
+    let predict =
+        sample.map(|sample| (format!("{run} predict {MODEL} {sample}"), "the three best classes"));
     let proofs = [
         (format!("{run} verify {MODEL} {GOLDEN}"), "are the answers the recorded ones?"),
         (format!("{run} bench {MODEL}"), "how fast?"),

@@ -10,7 +10,7 @@ use super::target::{Linker, Target};
 
 /// What builds for a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Tool {
+pub(super) enum Tool {
     /// Cargo; with a linker where rustc's choice is not enough.
     Cargo {
         /// Program that links.
@@ -25,7 +25,7 @@ pub enum Tool {
 impl Tool {
     /// The first that can build for `target` from the source tree `source`: cargo, cargo-zigbuild,
     /// cross. Else an error that names what is missing, with the command that installs it.
-    pub fn choose(target: &Target, source: &Path) -> Result<Self> {
+    pub(super) fn choose(target: &Target, source: &Path) -> Result<Self> {
         let has_std = has_std(target.triple, source);
         let linker = linker(target);
         let for_linux = !target.is_browser() && !matches!(target.linker, Linker::Ndk { .. });
@@ -42,7 +42,7 @@ impl Tool {
     }
 
     /// Its name, for progress.
-    pub fn name(&self) -> &'static str {
+    pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Cargo { .. } => "cargo",
             Self::Zigbuild => "cargo-zigbuild",
@@ -90,10 +90,8 @@ fn missing(target: &Target, has_std: bool) -> String {
 
 /// The linker for `target`: what the user named for cargo, else the usual one if it is there.
 fn linker(target: &Target) -> Result<Option<OsString>, ()> {
-    let variable = format!(
-        "CARGO_TARGET_{}_LINKER",
-        target.triple.to_uppercase().replace('-', "_")
-    );
+    let variable =
+        format!("CARGO_TARGET_{}_LINKER", target.triple.to_uppercase().replace('-', "_"));
     if let Some(named) = std::env::var_os(variable) {
         return Ok(Some(named));
     }
@@ -137,7 +135,7 @@ fn has_zig() -> bool {
 }
 
 /// Where a program is on the PATH.
-pub fn on_path(name: &str) -> Option<PathBuf> {
+pub(super) fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let name = Path::new(name).with_extension(std::env::consts::EXE_EXTENSION);
     std::env::split_paths(&path).map(|folder| folder.join(&name)).find(|path| is_program(path))
@@ -155,6 +153,6 @@ fn is_program(path: &Path) -> bool {
 }
 
 /// The program called `variable` in the environment, or `name`.
-pub fn program(variable: &str, name: &str) -> OsString {
+pub(super) fn program(variable: &str, name: &str) -> OsString {
     std::env::var_os(variable).unwrap_or_else(|| OsStr::new(name).into())
 }

@@ -128,5 +128,8 @@ fn a_page_computes_the_same_bits() {
     workdir.write("board/model.safetensors", &whole[..whole.len() / 2]);
     let output = verify();
     assert_eq!((output.code, output.stdout.as_str()), (2, ""), "{output:?}");
-    assert!(output.stderr.starts_with("error: ") && output.stderr.contains("cut short"), "{output:?}");
+    assert!(
+        output.stderr.starts_with("error: ") && output.stderr.contains("cut short"),
+        "{output:?}"
+    );
 }

@@ -86,8 +86,14 @@ const GNU: [&str; 2] = ["--target", "aarch64-unknown-linux-gnu"];
 fn cargo_with_the_usual_linker_comes_first() {
     let all = ["rustc", "cargo", "aarch64-linux-gnu-gcc", "cargo-zigbuild", "cross", "docker"];
     let said = called(&all, &GNU);
-    assert!(said.starts_with("cargo build --locked --profile dist --target aarch64-unknown-linux-gnu "), "{said}");
-    assert!(said.contains("target.aarch64-unknown-linux-gnu.linker=\"aarch64-linux-gnu-gcc\""), "{said}");
+    assert!(
+        said.starts_with("cargo build --locked --profile dist --target aarch64-unknown-linux-gnu "),
+        "{said}"
+    );
+    assert!(
+        said.contains("target.aarch64-unknown-linux-gnu.linker=\"aarch64-linux-gnu-gcc\""),
+        "{said}"
+    );
     assert!(said.contains("-Ctarget-feature=+crt-static"), "{said}");
     // What fits this machine need not fit the board.
     assert!(said.ends_with("RUSTFLAGS=\n"), "{said}");
@@ -219,7 +225,8 @@ fn an_archive_holds_the_folders_files_and_is_the_same_bytes_again() {
     for out in ["board", "board.tar.gz", "again/board.tar.gz"] {
         let output = bundle(&workdir, &["--board", "pi-3", "--out", out]);
         assert_eq!(output.code, 0, "{output:?}");
-        let expected = " bytes for aarch64-unknown-linux-musl; README.txt in it says what comes next\n";
+        let expected =
+            " bytes for aarch64-unknown-linux-musl; README.txt in it says what comes next\n";
         assert!(output.stdout.starts_with(&format!("{out}: ")), "{output:?}");
         assert!(output.stdout.ends_with(expected), "{output:?}");
     }
@@ -236,5 +243,8 @@ fn an_archive_holds_the_folders_files_and_is_the_same_bytes_again() {
     assert!(packed == files(&workdir.path("board")));
     assert!(packed["hipflask-run"].ends_with(b"of the builder"));
     let readme = String::from_utf8(packed["README.txt"].clone()).unwrap();
-    assert!(readme.contains("For Raspberry Pi 3 (cortex-a53), aarch64-unknown-linux-musl"), "{readme}");
+    assert!(
+        readme.contains("For Raspberry Pi 3 (cortex-a53), aarch64-unknown-linux-musl"),
+        "{readme}"
+    );
 }
