@@ -105,6 +105,10 @@ pub enum Command {
     Export(ExportArgs),
     /// Make the folder or archive for a board: device binary, model, golden samples
     Bundle(BundleArgs),
+    /// Check a bundle's sums, and by whom it is signed
+    Check(CheckArgs),
+    /// Copy a bundle to a board over ssh, verify and time it there, then put it in use
+    Deploy(DeployArgs),
 }
 
 /// `ship`
@@ -405,7 +409,8 @@ Examples:
   hipflask bundle student-int8.safetensors --golden golden.safetensors --out board
   hipflask bundle out/digits/student-int8.safetensors --board pi-4 --out board.tar.gz
   hipflask bundle out/digits/student-int8.safetensors --target armv7-unknown-linux-gnueabihf
-  hipflask bundle out/digits/student-int8.safetensors --board browser --out site")]
+  hipflask bundle out/digits/student-int8.safetensors --board browser --out site
+  hipflask bundle student-int8.safetensors --board pi-5 --sign ~/.ssh/release --out board.tar.gz")]
 pub struct BundleArgs {
     /// The model for the board
     pub model: PathBuf,
@@ -433,6 +438,60 @@ pub struct BundleArgs {
     /// Teacher whose classes are recorded too
     #[arg(long, value_name = "FILE")]
     pub teacher: Option<PathBuf>,
+    /// Sign the checksums with this ed25519 key of ssh-keygen; a .pub file asks the agent for its key
+    #[arg(long, value_name = "KEY")]
+    pub sign: Option<PathBuf>,
+}
+
+/// `check`
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  hipflask check board
+  hipflask check board.tar.gz --public-key release.pub
+
+Exit code: 0 all is as it was made, 1 a file, a sum or the signature is wrong, 2 this is no bundle.")]
+pub struct CheckArgs {
+    /// The bundle: a folder or .tar.gz
+    pub bundle: PathBuf,
+    /// Key of which the signature must be: the .pub file of an ed25519 key of ssh-keygen
+    #[arg(long, value_name = "FILE")]
+    pub public_key: Option<PathBuf>,
+}
+
+/// `deploy`
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  hipflask deploy board --host pi@raspberrypi.local
+  hipflask deploy board.tar.gz --host pi@10.0.0.7 --port 2222 --folder /opt/digits --json
+  hipflask deploy board --host pi@raspberrypi.local --public-key release.pub
+
+On the board, FOLDER/releases has this bundle and the one before, FOLDER/current is a link to the one
+in use. It is moved after sums, golden samples and timing are done: what fails leaves it as it was.
+
+Exit code: 0 in use, 1 the golden samples failed there, 2 usage, connection or copy failed.")]
+pub struct DeployArgs {
+    /// The bundle for the board: a folder or .tar.gz
+    pub bundle: PathBuf,
+    /// The board, as ssh names it
+    #[arg(long, value_name = "USER@BOARD")]
+    pub host: String,
+    /// Its port [default: that of ssh's settings, 22]
+    #[arg(long)]
+    pub port: Option<u16>,
+    /// Folder there, in the user's own or absolute
+    #[arg(long, value_name = "DIR", default_value = "hipflask")]
+    pub folder: String,
+    /// Inferences to time there
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = positive())]
+    pub runs: u64,
+    /// Key of which the bundle's signature must be
+    #[arg(long, value_name = "FILE")]
+    pub public_key: Option<PathBuf>,
+    /// Settings of ssh [default: ~/.ssh/config]
+    #[arg(long, value_name = "FILE")]
+    pub ssh_config: Option<PathBuf>,
 }
 
 fn board_parser() -> PossibleValuesParser {

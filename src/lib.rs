@@ -4,6 +4,7 @@
 pub mod args;
 pub mod bundle;
 pub mod commands;
+pub mod deploy;
 pub mod files;
 pub mod open;
 mod outcome;
@@ -34,5 +35,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
         Command::Bench(args) => commands::bench::run(args, common, out),
         Command::Export(args) => commands::export::run(args, common, out),
         Command::Bundle(args) => commands::bundle::run(args, common, out),
+        Command::Check(args) => commands::check::run(args, common, out),
+        Command::Deploy(args) => commands::deploy::run(args, common, out),
     }
 }

@@ -54,9 +54,10 @@ pub(super) fn cross(source: &Path, target: &Target, tool: &Tool) -> Result<PathB
         let linker = toml::Value::String(linker.into());
         command.arg("--config").arg(format!("target.{triple}.linker={linker}"));
     }
-    let (args, name) = match target.is_browser() {
-        true => (MODULE, "hipflask_c.wasm"),
-        false => (DEVICE_BINARY, "hipflask-run"),
+    let (args, name) = if target.is_browser() {
+        (MODULE, "hipflask_c.wasm")
+    } else {
+        (DEVICE_BINARY, "hipflask-run")
     };
     // Flags for this machine, as `-C target-cpu=native`, are illegal instructions on a board.
     command.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");

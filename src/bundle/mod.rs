@@ -4,9 +4,11 @@ mod build;
 pub mod device;
 mod pack;
 mod readme;
+mod signature;
 pub mod sums;
 pub mod target;
 mod tools;
+mod unpack;
 
 use std::path::Path;
 
@@ -14,7 +16,8 @@ use anyhow::{Context, Result};
 use hipflask_runtime::Model;
 
 pub use device::Device;
-pub use pack::is_archive;
+pub use pack::{is_archive, write_folder};
+pub use tools::on_path;
 
 /// Name of the model in a bundle.
 pub const MODEL: &str = "model.safetensors";
@@ -22,6 +25,8 @@ pub const MODEL: &str = "model.safetensors";
 pub const GOLDEN: &str = "golden.safetensors";
 /// Name of the checksums in a bundle.
 pub const SUMS: &str = "SHA256SUMS";
+/// Name of the checksums' signature in a bundle.
+pub const SIGNATURE: &str = "SHA256SUMS.sig";
 
 /// What a page needs beside the module: what loads it, and a page that verifies and times it.
 const PAGE: [(&str, &str); 3] = [
@@ -81,7 +86,7 @@ impl Bundle {
 
     /// Writes it: `.tar.gz` and `.tgz` are archives, everything else is a folder.
     pub fn write(&self, out: &Path) -> Result<()> {
-        if is_archive(out) { pack::archive(self, out) } else { pack::folder(self, out) }
+        if is_archive(out) { pack::archive(self, out) } else { write_folder(self, out) }
     }
 }
 

@@ -58,22 +58,19 @@ fn missing(target: &Target, has_std: bool) -> String {
     if !has_std {
         needs.push(format!("its standard library (rustup target add {triple})"));
     }
-    match target.linker {
-        _ if linker(target).is_ok() => {}
-        Linker::RustLld => {}
-        Linker::Gcc { command, packages } => {
-            needs.push(format!(
+    if linker(target).is_err() {
+        needs.push(match target.linker {
+            Linker::RustLld => "rustc's own linker".into(),
+            Linker::Gcc { command, packages } => format!(
                 "the linker {command} (apt-get install {packages}), or cargo-zigbuild (pip install \
                  cargo-zigbuild), or cross (cargo install cross) with docker or podman"
-            ));
-        }
-        Linker::Ndk { command } => {
-            needs.push(format!(
+            ),
+            Linker::Ndk { command } => format!(
                 "the linker {command} of Android's NDK (unpack one from \
                  developer.android.com/ndk/downloads and name its folder in ANDROID_NDK_HOME), or \
                  cross (cargo install cross) with docker or podman"
-            ));
-        }
+            ),
+        });
     }
     let other = match (target.linker, triple.strip_suffix("-gnu")) {
         (Linker::Gcc { .. }, Some(machine)) => {
@@ -135,7 +132,7 @@ fn has_zig() -> bool {
 }
 
 /// Where a program is on the PATH.
-pub(super) fn on_path(name: &str) -> Option<PathBuf> {
+pub fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let name = Path::new(name).with_extension(std::env::consts::EXE_EXTENSION);
     std::env::split_paths(&path).map(|folder| folder.join(&name)).find(|path| is_program(path))

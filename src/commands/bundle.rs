@@ -49,7 +49,10 @@ pub fn run(args: &BundleArgs, common: &Common, out: &mut dyn Write) -> Result<Ou
         .clone()
         .unwrap_or_else(|| args.model.with_file_name(format!("bundle-{}", name(args, triple))));
     let _lock = if is_archive(&path) { None } else { Some(FolderLock::take(&path)?) };
-    let bundle = Bundle::new(&device, &args.model, &golden)?;
+    let mut bundle = Bundle::new(&device, &args.model, &golden)?;
+    if let Some(key) = &args.sign {
+        bundle.sign(key)?;
+    }
     bundle.write(&path)?;
     let document =
         Document { out: path.display().to_string(), target: triple, bytes: bundle.bytes() };

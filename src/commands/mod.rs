@@ -2,6 +2,8 @@
 
 pub mod bench;
 pub mod bundle;
+pub mod check;
+pub mod deploy;
 pub mod distill;
 pub mod export;
 pub mod inspect;

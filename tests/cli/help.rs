@@ -8,7 +8,7 @@ fn help_of_every_command() {
     snapshot("help", &workdir.ok(&["--help"]));
     for command in [
         "ship", "teacher", "distill", "quantize", "validate", "inspect", "predict", "bench",
-        "export", "bundle",
+        "export", "bundle", "check", "deploy",
     ] {
         snapshot(&format!("help-{command}"), &workdir.ok(&[command, "--help"]));
     }
