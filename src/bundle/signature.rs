@@ -63,7 +63,7 @@ impl Bundle {
 }
 
 /// The file of allowed signers for `ssh-keygen -Y verify` with the keys in a `.pub` file, one a line.
-pub fn allowed_signers(public_key: &Path) -> Result<String> {
+fn allowed_signers(public_key: &Path) -> Result<String> {
     let place = public_key.display();
     let text = std::fs::read_to_string(public_key)
         .with_context(|| format!("{place}: the public key cannot be read"))?;

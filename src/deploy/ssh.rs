@@ -148,6 +148,6 @@ impl Drop for Connection {
 }
 
 /// `text` as one word of a POSIX shell.
-pub fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }

@@ -11,7 +11,7 @@ use crate::bundle::{GOLDEN, MODEL};
 
 /// What a board says of itself.
 #[derive(Clone, Debug)]
-pub struct Board {
+pub(super) struct Board {
     /// System, release and machine, as `uname` names them.
     pub system: String,
     /// Whether it has rsync.
@@ -24,7 +24,7 @@ pub struct Board {
 
 /// A place on a board for one bundle.
 #[derive(Debug)]
-pub struct Place<'a> {
+pub(super) struct Place<'a> {
     /// The board.
     pub connection: &'a Connection,
     /// The folder of the deployment.
@@ -43,7 +43,7 @@ const CHECK: &str = "[ \"$(sha256sum < SHA256SUMS | cut -d ' ' -f 1)\" = \"$sum\
 
 impl Place<'_> {
     /// Where the bundle is copied to and tried.
-    pub fn part(&self) -> String {
+    pub(super) fn part(&self) -> String {
         format!("{}/releases/.{}.part", self.folder, self.id)
     }
 
@@ -54,7 +54,7 @@ impl Place<'_> {
     }
 
     /// Makes the folder, and asks what is there.
-    pub fn look(&self) -> Result<Board> {
+    pub(super) fn look(&self) -> Result<Board> {
         let make = format!("mkdir -p {}/releases && ", quoted(self.folder));
         let text = format!(
             "uname -srm; if command -v rsync > /dev/null; then echo rsync; else echo; fi; \
@@ -76,7 +76,7 @@ impl Place<'_> {
     }
 
     /// Checks what was copied, there: every byte, and the signature where the board asks for one.
-    pub fn check(&self, of: &str) -> Result<()> {
+    pub(super) fn check(&self, of: &str) -> Result<()> {
         let said = self.connection.run(&self.script(of, CHECK), &[])?;
         if said.code != 0 {
             bail!(
@@ -89,7 +89,7 @@ impl Place<'_> {
     }
 
     /// `hipflask-run verify` there: whether it passed, and its document.
-    pub fn verify(&self, of: &str) -> Result<(bool, Value)> {
+    pub(super) fn verify(&self, of: &str) -> Result<(bool, Value)> {
         let text = format!("./hipflask-run verify {MODEL} {GOLDEN} --json; exit $?");
         let said = self.connection.run(&self.script(of, &text), &[])?;
         match said.code {
@@ -103,7 +103,7 @@ impl Place<'_> {
     }
 
     /// `hipflask-run bench` there: its document.
-    pub fn bench(&self, of: &str, runs: u64) -> Result<Value> {
+    pub(super) fn bench(&self, of: &str, runs: u64) -> Result<Value> {
         let text = format!("./hipflask-run bench {MODEL} {runs} --json; exit $?");
         let what = "hipflask-run cannot bench there; nothing was changed";
         let said = self.connection.done(&self.script(of, &text), &[], what)?;
@@ -111,7 +111,7 @@ impl Place<'_> {
     }
 
     /// Puts the release in use, by one rename; keeps it and the one before, and removes all others.
-    pub fn switch(&self, of: &str) -> Result<()> {
+    pub(super) fn switch(&self, of: &str) -> Result<()> {
         let put = if of.ends_with(".part") {
             "[ ! -e releases/$id ] || mv releases/$id releases/.$id.old || exit; mv releases/.$id.part releases/$id || exit; "
         } else {

@@ -223,7 +223,7 @@ fn what_does_not_arrive_whole_replaces_nothing() {
     // A byte changes on the way.
     let file = board.folder().join(&part).join("model.safetensors");
     let damage = format!(
-        "/usr/bin/rsync \"$@\" && printf x | dd of='{}' bs=1 seek=9000 conv=notrunc 2> /dev/null",
+        "/usr/bin/rsync \"$@\" && printf x | dd of=\"{}\" bs=1 seek=9000 conv=notrunc 2> /dev/null",
         file.display()
     );
     let path = program(&board, "rsync", &damage);
