@@ -467,8 +467,8 @@ Examples:
   hipflask deploy board.tar.gz --host pi@10.0.0.7 --port 2222 --folder /opt/digits --json
   hipflask deploy board --host pi@raspberrypi.local --public-key release.pub
 
-On the board, FOLDER/releases has this bundle and the one before, FOLDER/current is a link to the one
-in use. It is moved after sums, golden samples and timing are done: what fails leaves it as it was.
+On the board, FOLDER/releases has this bundle and the one before, FOLDER/current is a link to the
+one in use. It moves when sums, golden samples and timing are done: what fails leaves it as it was.
 
 Exit code: 0 in use, 1 the golden samples failed there, 2 usage, connection or copy failed.")]
 pub struct DeployArgs {
