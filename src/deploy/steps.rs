@@ -58,9 +58,9 @@ impl Place<'_> {
         let make = format!("mkdir -p {}/releases && ", quoted(self.folder));
         let text = format!(
             "uname -srm; if command -v rsync > /dev/null; then echo rsync; else echo; fi; \
-             if command -v sha256sum > /dev/null; then :; else echo 'there is no sha256sum' >&2; exit 1; fi; \
-             readlink current || echo; \
-             if [ -d releases/$id ]; then (cd releases/$id && {CHECK}) > /dev/null 2>&1 && echo whole; fi; :"
+             command -v sha256sum > /dev/null || {{ echo 'there is no sha256sum' >&2; exit 1; }}; \
+             readlink current || echo; [ ! -d releases/$id ] || \
+             (cd releases/$id && {CHECK}) > /dev/null 2>&1 && [ -d releases/$id ] && echo whole; :"
         );
         let script = make + &self.script("", &text);
         let said = self.connection.done(&script, &[], "the board cannot be prepared")?;
@@ -113,15 +113,17 @@ impl Place<'_> {
     /// Puts the release in use, by one rename; keeps it and the one before, and removes all others.
     pub(super) fn switch(&self, of: &str) -> Result<()> {
         let put = if of.ends_with(".part") {
-            "[ ! -e releases/$id ] || mv releases/$id releases/.$id.old || exit; mv releases/.$id.part releases/$id || exit; "
+            "[ ! -e releases/$id ] || mv releases/$id releases/.$id.old || exit; \
+             mv releases/.$id.part releases/$id || exit; "
         } else {
             ""
         };
         let text = format!(
-            "old=$(readlink current); {put}rm -rf .current.new && ln -s releases/$id .current.new && \
-             mv -f -T .current.new current || exit; \
+            "old=$(readlink current); {put}rm -rf .current.new; \
+             ln -s releases/$id .current.new && mv -f -T .current.new current || exit; \
              cd releases && for other in * .*.part .*.old; do \
-             [ \"$other\" = $id ] || [ \"releases/$other\" = \"$old\" ] || [ ! -d \"$other\" ] || rm -rf \"$other\"; done"
+             [ \"$other\" = $id ] || [ \"releases/$other\" = \"$old\" ] || [ ! -d \"$other\" ] || \
+             rm -rf \"$other\"; done"
         );
         let what = "the new release cannot be put in use; the old one stays";
         self.connection.done(&self.script("", &text), &[], what)?;
