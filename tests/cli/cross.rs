@@ -1,5 +1,6 @@
 //! Bundles for other machines: really built, and proven under emulation of their CPUs.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -69,7 +70,8 @@ fn an_aarch64_bundle_proves_itself_on_every_raspberry_pi() {
         return;
     }
     let Some(workdir) = bundle(test, &["--board", "pi-zero-2"]) else { return };
-    assert!(is_static(&workdir.read("board/hipflask-run")));
+    let program = workdir.read("board/hipflask-run");
+    assert!(is_static(&program) && program.len() <= 3 << 19, "{} bytes", program.len());
     let is_pi = |board: &&Board| {
         Target::of(board.triple).unwrap().is_some_and(|t| t.machine == Machine::Aarch64)
             && board.isa.is_some()
@@ -101,6 +103,10 @@ fn a_page_computes_the_same_bits() {
     let Some(workdir) = bundle(test, &["--board", "browser"]) else { return };
     let names: Vec<_> = files(&workdir.path("board")).into_keys().collect();
     assert!(names.contains(&"hipflask.wasm".into()) && !names.contains(&"hipflask-run".into()));
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    gzip.write_all(&workdir.read("board/hipflask.wasm")).unwrap();
+    let packed = gzip.finish().unwrap().len();
+    assert!(packed <= 300 << 10, "{packed} bytes");
     let verify = || {
         let mut node = Command::new("node");
         node.current_dir(workdir.path("board")).env("NODE_NO_WARNINGS", "1");
