@@ -35,11 +35,12 @@ pub(super) struct Place<'a> {
     pub sum: &'a str,
 }
 
-/// `sha256sum` of the sums and by them; `allowed_signers` where the board has some.
+/// `sha256sum` of the sums and by them; `allowed_signers` where the board has some. Fails with 1:
+/// 255, which is ssh-keygen's, would be taken for ssh's own.
 const CHECK: &str = "[ \"$(sha256sum < SHA256SUMS | cut -d ' ' -f 1)\" = \"$sum\" ] \
     || { echo 'SHA256SUMS: differs'; exit 1; }; sha256sum -c SHA256SUMS 2>&1 | grep -v ': OK$' \
     && exit 1; [ ! -e ../../allowed_signers ] || ssh-keygen -Y verify -n hipflask -I hipflask \
-    -f ../../allowed_signers -s SHA256SUMS.sig < SHA256SUMS > /dev/null";
+    -f ../../allowed_signers -s SHA256SUMS.sig < SHA256SUMS > /dev/null || exit 1";
 
 impl Place<'_> {
     /// Where the bundle is copied to and tried.

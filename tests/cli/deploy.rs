@@ -326,6 +326,8 @@ fn a_board_with_allowed_signers_takes_signed_bundles_only() {
     signers(&public);
     let output = board.deploy("one", &["-q"]);
     assert_eq!((output.code, board.state().0), (2, None), "{output:?}");
+    let expected = "board: what arrived is not the bundle (Couldn't read signature file";
+    assert!(output.stderr.contains(expected), "{output:?}");
     let output = board.deploy("signed", &["-q"]);
     assert_eq!(output.code, 0, "{output:?}");
     let now = board.state().0;
