@@ -12,6 +12,7 @@ use hipflask_runtime::groups::Groups;
 
 use crate::bundle::target::BOARDS;
 use crate::recipe::Format;
+use crate::recipe::budget::BudgetTable;
 use crate::stages::portions::HELD;
 
 /// Distils a teacher into a student, quantizes it and proves it on the board.
@@ -127,8 +128,8 @@ pub struct ShipArgs {
     /// Flags of the run.
     #[command(flatten)]
     pub run: RunArgs,
-    /// Largest student: bytes of its int8 file or parameters, as 100KiB or "12k params"; the widest
-    /// that fits is taken instead of the recipe's width
+    /// Largest student: bytes of its int8 file, as 100KiB, or "64 KiB ram", "5M macs" or "12k params";
+    /// the widest that fits is taken instead of the recipe's width
     #[arg(long, value_name = "SIZE")]
     pub size_budget: Option<SizeBudget>,
     /// Repeat with N seeds, counted from the first, and report mean and deviation
@@ -185,8 +186,8 @@ pub struct DistillArgs {
     /// Flags of the run.
     #[command(flatten)]
     pub run: RunArgs,
-    /// Largest student: bytes of its int8 file or parameters, as 100KiB or "12k params"; the widest
-    /// that fits is taken instead of the recipe's width
+    /// Largest student: bytes of its int8 file, as 100KiB, or "64 KiB ram", "5M macs" or "12k params";
+    /// the widest that fits is taken instead of the recipe's width
     #[arg(long, value_name = "SIZE")]
     pub size_budget: Option<SizeBudget>,
     /// Repeat with N seeds, counted from the first, and report mean and deviation
@@ -314,8 +315,10 @@ Examples:
   hipflask inspect student-int8.safetensors
   hipflask inspect student-f32.safetensors student-int8.safetensors
   hipflask inspect student-int8.safetensors --dot | dot -Tsvg > student.svg
+  hipflask inspect student-int8.safetensors --fit ram=256K,flash=1M
   hipflask inspect network.onnx --check
-  hipflask inspect recipe.toml")]
+  hipflask inspect recipe.toml
+  hipflask inspect recipe.toml --fit ram=64K,flash=100K,macs=20M,latency=5ms")]
 pub struct InspectArgs {
     /// The model; of a recipe, the nodes of student and teacher
     pub model: PathBuf,
@@ -327,6 +330,10 @@ pub struct InspectArgs {
     /// Run an .onnx file with tract too, on random inputs, and compare: a gate
     #[arg(long, conflicts_with_all = ["dot", "other"])]
     pub check: bool,
+    /// Whether it fits a board, as ram=256K,flash=1M,macs=20M,latency=5ms: of a recipe, the student
+    /// that it will make; gate: what is over is named with the layer to blame
+    #[arg(long, value_name = "LIMITS", conflicts_with_all = ["dot", "other", "check"])]
+    pub fit: Option<BudgetTable>,
 }
 
 /// `predict`

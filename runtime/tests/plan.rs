@@ -108,3 +108,20 @@ fn padding_much_wider_than_the_image_takes_no_memory_for_a_margin() {
         assert_eq!(session.output(0), View::F32(&expected), "{isa}");
     }
 }
+
+#[test]
+fn a_step_says_what_is_alive_and_the_arena_is_what_its_peak_takes() {
+    let mut b = GraphBuilder::new("chain", Layout::Nhwc);
+    let x = b.input("x", [1, 8, 8, 2]);
+    let pool = Op::MaxPool2d { kernel: [2, 2], stride: [2, 2], padding: [0; 4] };
+    let y = b.node("pool", pool, &[x], []).unwrap();
+    let mean = b.node("mean", Op::GlobalAvgPool, &[y], []).unwrap();
+    let graph = b.finish(&[mean]).unwrap();
+    for isa in Isa::available() {
+        let session = session(graph.clone(), isa);
+        let alive: Vec<usize> = session.steps().map(|step| step.alive_bytes).collect();
+        // f32: 8 · 8 · 2 in and 4 · 4 · 2 out; then these and 2 out.
+        assert_eq!(alive, [512 + 128, 128 + 8], "{isa}");
+        assert_eq!(session.arena_bytes(), 512 + 128, "{isa}");
+    }
+}

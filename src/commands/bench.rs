@@ -1,7 +1,6 @@
 //! `bench`: latency of single inferences, of each step, and memory.
 
 use std::io::Write;
-use std::time::Instant;
 
 use anyhow::Result;
 use hipflask_runtime::profile::Profile;
@@ -13,6 +12,7 @@ use crate::args::{BenchArgs, Common};
 use crate::open;
 use crate::outcome::Outcome;
 use crate::report::model::Latency;
+use crate::stages::measure::{any_input, latency};
 
 /// Most inferences whose steps are timed: the times of all are kept for their medians.
 const MOST_PROFILED: usize = 1000;
@@ -37,27 +37,16 @@ pub fn run(args: &BenchArgs, common: &Common, out: &mut dyn Write) -> Result<Out
     let model = open::model(&args.model)?;
     let options = Options { threads: args.threads, ..Options::default() };
     let mut session = Session::new(&model, &options)?;
-    // The time depends on the shapes, not on the values.
-    let elements = session.inputs().first().map_or(0, |port| port.shape.elements());
-    let input = vec![0.5; elements];
     let runs = args.runs as usize;
-    for _ in 0..runs.div_ceil(10) {
-        session.predict(&input)?;
-    }
-    let mut times = Vec::with_capacity(runs);
-    for _ in 0..runs {
-        let start = Instant::now();
-        session.predict(&input)?;
-        times.push(start.elapsed().as_secs_f64() * 1e6);
-    }
+    let latency_us = latency(&mut session, runs)?;
     let profile = if args.profile {
-        Some(session.profile(&[View::F32(&input)], runs.min(MOST_PROFILED))?)
+        Some(session.profile(&[View::F32(&any_input(&session))], runs.min(MOST_PROFILED))?)
     } else {
         None
     };
     let bench = Bench {
         file: args.model.display().to_string(),
-        latency_us: Latency::of(times),
+        latency_us,
         isa: session.isa().name(),
         threads: session.threads(),
         macs: model.graph().macs(),

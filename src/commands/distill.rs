@@ -67,6 +67,7 @@ pub fn run(args: &DistillArgs, common: &Common, out: &mut dyn Write) -> Result<O
         let seeds: Vec<u64> = all.iter().map(|run| run.seed).collect();
         SeedsReport::of(&seeds, &all.iter().map(Accuracies::from).collect::<Vec<_>>())
     });
+    let passed = all.iter().flat_map(|run| &run.gates).all(|gate| gate.passed);
     let Some(first) = all.into_iter().next() else { return Ok(Outcome::Done) };
     if common.json {
         print_json(out, &Document { first, seeds })?;
@@ -76,5 +77,5 @@ pub fn run(args: &DistillArgs, common: &Common, out: &mut dyn Write) -> Result<O
     } else {
         first.write(out)?;
     }
-    Ok(Outcome::Done)
+    Ok(if passed { Outcome::Done } else { Outcome::GateFailed })
 }

@@ -20,7 +20,9 @@ use crate::outcome::Outcome;
 use crate::progress::Progress;
 use crate::recipe::{Format, Recipe};
 use crate::report::ladder::LadderReport;
-use crate::report::layers;
+use crate::report::model::Gate;
+use crate::report::{layers, table};
+use crate::stages::budget;
 use crate::stages::convert::{Calibration, Int8, int8, without_samples};
 use crate::stages::ladder::{Climb, climb};
 use crate::stages::portions::Portions;
@@ -43,6 +45,9 @@ struct Converted {
     /// Of `--report`.
     #[serde(skip_serializing_if = "Option::is_none")]
     layers: Option<Layers>,
+    /// Of the format for the board: whether it fits, where the recipe says what that has.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    gates: Vec<Gate>,
 }
 
 #[derive(Serialize)]
@@ -111,7 +116,7 @@ pub fn run(args: &QuantizeArgs, common: &Common, out: &mut dyn Write) -> Result<
         group_size: args.group_size.unwrap_or(recipe.quantize.group_size),
         progress,
     };
-    let mut made = Vec::new();
+    let mut made: Vec<Converted> = Vec::new();
     for &format in args.to.iter().filter(|&&format| !quantized || format == Format::Int8) {
         if quantized {
             progress.line(&format!("{name} is quantized: its own scales are kept"));
@@ -120,14 +125,19 @@ pub fn run(args: &QuantizeArgs, common: &Common, out: &mut dyn Write) -> Result<
         }
         made.push(job.make(format)?);
     }
+    let for_board = Format::for_board(&args.to).map(Format::name);
+    if let Some(board) = made.iter_mut().find(|made| Some(made.format) == for_board) {
+        board.gates = budget::of_file(&recipe.budget, &board.file, Path::new(&board.file))?;
+    }
+    let fits = made.iter().flat_map(|made| &made.gates).all(|gate| gate.passed);
     let met = made.iter().all(|made| made.ladder.as_ref().is_none_or(|ladder| ladder.met));
-    let outcome = if met { Outcome::Done } else { Outcome::GateFailed };
+    let outcome = if met && fits { Outcome::Done } else { Outcome::GateFailed };
     if common.json {
         print_json(out, &made)?;
         return Ok(outcome);
     }
     let source = if quantized { "ONNX" } else { "f32" };
-    for Converted { file, bytes, of_source, ladder, layers, .. } in &made {
+    for Converted { file, bytes, of_source, ladder, layers, gates, .. } in &made {
         if let Some(ladder) = ladder {
             ladder.write(out)?;
             writeln!(out)?;
@@ -137,6 +147,7 @@ pub fn run(args: &QuantizeArgs, common: &Common, out: &mut dyn Write) -> Result<
             writeln!(out)?;
         }
         writeln!(out, "{file}: {bytes} bytes, {:.1} % of the {source} file", of_source * 100.0)?;
+        table::gates(gates, out)?;
     }
     if !met {
         writeln!(
@@ -200,6 +211,7 @@ impl Job<'_> {
             bytes: bytes.len(),
             of_source: bytes.len() as f64 / self.source_bytes as f64,
             ladder,
+            gates: Vec::new(),
             layers: made.map(|made| self.layers(&made)).transpose()?,
         })
     }

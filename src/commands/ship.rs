@@ -22,7 +22,7 @@ use crate::stages::run::Run;
 use crate::stages::samples::Samples;
 use crate::stages::student::Taught;
 use crate::stages::validate::{self, Measured};
-use crate::stages::{golden, qat, student, teacher};
+use crate::stages::{budget, golden, qat, student, teacher};
 
 /// Runs the command.
 pub fn run(args: &ShipArgs, common: &Common, out: &mut dyn Write) -> Result<Outcome> {
@@ -119,6 +119,11 @@ fn ship(run: &Run, devices: &[(String, Device)]) -> Result<Report> {
     }
     let limits =
         Limits { max_drop: recipe.validate.max_drop, min_agreement: recipe.validate.min_agreement };
+    let (format, path) = match students.smallest() {
+        Some((format, _)) => (format, run.folder.student(format)),
+        None => ("f32", run.folder.student("f32")),
+    };
+    let gates = budget::of_file(&recipe.budget, &format!("student {format}"), &path)?;
     let measured = Measured {
         name: &recipe.name,
         seed: Some(recipe.seed),
@@ -129,6 +134,7 @@ fn ship(run: &Run, devices: &[(String, Device)]) -> Result<Report> {
         peers,
         control,
         students,
+        gates,
     };
     let report = validate::report(measured, &limits);
     write(&run.folder.report(), &serde_json::to_vec_pretty(&report)?)?;

@@ -92,6 +92,7 @@ pub fn run(args: &ValidateArgs, common: &Common, out: &mut dyn Write) -> Result<
         peers: Vec::new(),
         control: control.map_err(|e: anyhow::Error| e)?,
         students,
+        gates: Vec::new(),
     };
     // Gates of the recipe hold only for what it ships; here the flags say what is asked.
     let limits = Limits { max_drop: args.max_drop, min_agreement: args.min_agreement };

@@ -1,5 +1,6 @@
 //! Recipes: one TOML file says a whole run.
 
+pub mod budget;
 mod check;
 mod parse;
 pub mod peers;

@@ -14,6 +14,7 @@ use hipflask_distill::trainer::{EarlyStopping, Keep, TrainSpec};
 use hipflask_quantize::Method;
 use serde::{Deserialize, Serialize};
 
+use super::budget::BudgetTable;
 use super::peers::PeerTable;
 use super::teachers::{AssistantTable, FileTable};
 use super::training::{declares_network, training_table};
@@ -41,6 +42,9 @@ pub struct Recipe {
     pub quantize: QuantizeTable,
     /// What the result must reach.
     pub validate: ValidateTable,
+    /// What the student may take on the board.
+    #[serde(skip_serializing_if = "BudgetTable::is_empty")]
+    pub budget: BudgetTable,
     /// For which boards it is bundled.
     pub bundle: BundleTable,
 }
@@ -130,8 +134,9 @@ pub struct StudentTable {
     /// The network layer by layer, instead of a name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layers: Option<Vec<String>>,
-    /// Most that its int8 file may take, as `100 KiB`, or its parameters, as `12000 params`: instead
-    /// of `width`, the largest that fits is taken.
+    /// Most that its int8 file may take, as `100 KiB`, the values of an inference, as `64 KiB ram`, the
+    /// work, as `5M macs`, or its parameters, as `12000 params`: instead of `width`, the largest that
+    /// fits is taken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size_budget: Option<SizeBudget>,
     /// Weights to start from; random ones without it.
@@ -306,6 +311,14 @@ pub enum Format {
 }
 
 impl Format {
+    /// All, the one that is meant for the board last: that of the smallest weights, or int8.
+    pub const ALL: [Self; 4] = [Self::F16, Self::W8, Self::W4, Self::Int8];
+
+    /// The one of `made` that is meant for the board.
+    pub fn for_board(made: &[Self]) -> Option<Self> {
+        Self::ALL.into_iter().rev().find(|format| made.contains(format))
+    }
+
     /// The name in recipes, options and file names.
     pub const fn name(self) -> &'static str {
         match self {
@@ -329,6 +342,7 @@ impl Default for Recipe {
             qat: None,
             quantize: QuantizeTable::default(),
             validate: ValidateTable::default(),
+            budget: BudgetTable::default(),
             bundle: BundleTable::default(),
         }
     }

@@ -44,7 +44,7 @@ fn an_unknown_key_is_named_with_its_line_table_and_nearest_key() {
     assert_eq!(
         error_of(text, &[]),
         "recipe.toml, line 2: unknown key \"distil\" at the top: did you mean \"distill\"? (valid: \
-         name, seed, data, teacher, student, distill, qat, quantize, validate, bundle)"
+         name, seed, data, teacher, student, distill, qat, quantize, validate, budget, bundle)"
     );
     let error = error_of("[quantize.calibration]\nmethods = \"mse\"\n", &[]);
     assert!(error.starts_with("recipe.toml, line 2: unknown key \"methods\" in [quantize.calibration]: did you mean \"method\"?"), "{error}");

@@ -5,7 +5,7 @@ use std::io::{Result, Write};
 use hipflask_distill::evaluate::Scores;
 use serde::Serialize;
 
-use super::model::{ModelReport, TeacherReport};
+use super::model::{Gate, ModelReport, TeacherReport};
 use super::table;
 
 /// One distillation; accuracies are of the test samples.
@@ -35,6 +35,9 @@ pub struct Distilled {
     pub control: Option<ModelReport>,
     /// Accuracy of the student above the control's, as a fraction.
     pub gain: Option<f64>,
+    /// Whether the int8 student fits its board, where the recipe says what that has.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<Gate>,
 }
 
 impl Distilled {
@@ -73,6 +76,7 @@ impl Distilled {
         if let Some(gain) = self.gain {
             writeln!(out, "gain over the control: {:+.2} points", gain * 100.0)?;
         }
+        table::gates(&self.gates, out)?;
         writeln!(out, "The student is in {}: {}", self.folder, self.outcome().file)
     }
 }

@@ -4,7 +4,7 @@ use std::io::{Result, Write};
 
 use hipflask_distill::evaluate::Scores;
 
-use super::model::{ModelReport, Report, TeacherReport};
+use super::model::{Gate, ModelReport, Report, TeacherReport};
 use super::training::TrainingReport;
 
 /// Writes the whole report.
@@ -68,7 +68,12 @@ pub fn write(report: &Report, out: &mut dyn Write) -> Result<()> {
     if !report.gates.is_empty() {
         writeln!(out)?;
     }
-    for gate in &report.gates {
+    gates(&report.gates, out)
+}
+
+/// A line a gate.
+pub fn gates(gates: &[Gate], out: &mut dyn Write) -> Result<()> {
+    for gate in gates {
         writeln!(out, "{} {}", if gate.passed { "passed:" } else { "FAILED:" }, gate.text)?;
     }
     Ok(())

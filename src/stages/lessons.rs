@@ -11,7 +11,7 @@ use super::folder::RunFolder;
 use super::run::Run;
 use super::scored::Scored;
 use super::student::{self, Taught};
-use super::{qat, teacher};
+use super::{budget, qat, teacher};
 use crate::recipe::schema::{StudentTable, TeacherTable};
 use crate::report::distilled::Distilled;
 use crate::report::model::ModelReport;
@@ -100,6 +100,10 @@ impl<'a> Lessons<'a> {
             }
         };
         let gain = student.scores.accuracy.zip(control.as_ref().and_then(|c| c.scores.accuracy));
+        let gates = match &tuned {
+            Some(_) => budget::of_file(&recipe.budget, "student int8", &own.folder.student("int8"))?,
+            None => Vec::new(),
+        };
         Ok(Distilled {
             folder: own.folder.root().display().to_string(),
             seed: recipe.seed,
@@ -111,6 +115,7 @@ impl<'a> Lessons<'a> {
             converted: tuned.as_ref().map(|tuned| tuned.converted.clone()),
             int8: tuned.map(|tuned| tuned.report),
             gain: gain.map(|(student, control)| student - control),
+            gates,
         })
     }
 

@@ -106,6 +106,26 @@ pub fn measure_by_tract(
     })
 }
 
+/// Times of `runs` inferences, after a tenth as many to warm up.
+pub fn latency(session: &mut Session, runs: usize) -> Result<Latency> {
+    let input = any_input(session);
+    for _ in 0..runs.div_ceil(10) {
+        session.predict(&input)?;
+    }
+    let mut times = Vec::with_capacity(runs);
+    for _ in 0..runs {
+        let start = Instant::now();
+        session.predict(&input)?;
+        times.push(start.elapsed().as_secs_f64() * 1e6);
+    }
+    Ok(Latency::of(times))
+}
+
+/// Values for the first input: the time depends on shapes, not on values.
+pub fn any_input(session: &Session) -> Vec<f32> {
+    vec![0.5; session.inputs().first().map_or(0, |port| port.shape.elements())]
+}
+
 /// The logits of `model`, read from `file`, for all `samples`.
 pub fn logits(model: &Model, file: &str, samples: &Samples<'_>) -> Result<Logits> {
     samples.check(model, file)?;

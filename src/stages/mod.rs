@@ -1,5 +1,6 @@
 //! The stages of a run, each usable alone: every command is made of them.
 
+pub mod budget;
 pub mod chain;
 pub mod convert;
 pub mod diagnosis;

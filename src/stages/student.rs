@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use hipflask_distill::data::DataSet;
-use hipflask_distill::network::{Fit, NetworkSpec, SizeBudget};
+use hipflask_distill::network::{Described, Fit, NetworkSpec, SizeBudget, Sizes};
 use hipflask_distill::soft_targets::Views;
 use hipflask_distill::teacher::load_weights;
 use hipflask_distill::trainer::{TrainSpec, Trained};
@@ -16,7 +16,7 @@ use super::measure::{self, measure};
 use super::run::Run;
 use super::samples::Samples;
 use super::scored::Scored;
-use super::{chain, peers};
+use super::{budget, chain, peers};
 use crate::open;
 use crate::report::model::{ModelReport, TeacherReport};
 
@@ -26,22 +26,27 @@ fn network(run: &Run, data: &DataSet) -> Result<(NetworkSpec, Option<Fit>)> {
     let table = &run.recipe.student;
     let spec = NetworkSpec { vocabulary: data.vocabulary(), ..table.network_spec() };
     let Some(budget) = table.size_budget else { return Ok((spec, None)) };
-    let fit = budget.widest(&spec, &data.shape()?, &data.class_names).context("[student]")?;
+    let fit = budget.widest(&spec, &data.shape()?, described(data)).context("[student]")?;
     Ok((fit.spec.clone(), Some(fit)))
 }
 
-/// Fails where the student, a peer or its chain cannot be built or a loss names a node that is not there,
-/// before a teacher is trained; says which width a budget chose.
+/// What the student's file will hold of the data.
+pub fn described(data: &DataSet) -> Described<'_> {
+    Described { labels: &data.class_names, preprocess: Some(&data.preprocess) }
+}
+
+/// Fails where the student, a peer or its chain cannot be built, the student will not fit its board or a
+/// loss names a node that is not there, before a teacher is trained; says which width a budget chose.
 pub fn check(run: &Run, data: &DataSet) -> Result<()> {
     if let (spec, Some(fit)) = network(run, data)? {
-        let size = match fit.bytes {
-            0 => String::new(),
-            bytes => format!(", at most {bytes} bytes in int8"),
-        };
+        let size = fit.int8.map_or_else(String::new, |Sizes { file_bytes, memory_bytes, macs }| {
+            format!("; int8: at most {file_bytes} bytes, {memory_bytes} of memory, {macs} MACs")
+        });
         let (name, parameters) = (spec.describe(), fit.parameters);
         run.progress.line(&format!("student: {name} ({parameters} parameters{size})"));
     }
     let student = initial(run, data, run.recipe.seed)?;
+    budget::check_untrained(run, data, &student)?;
     peers::initial(run, data)?;
     chain::check(run, data, &student)
 }

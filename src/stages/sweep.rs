@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use hipflask_distill::ErrorKind;
 
+use super::budget::OverBudget;
 use super::lessons::Lessons;
 use super::run::Run;
 use crate::recipe::{Cell, Recipe};
@@ -51,9 +52,11 @@ struct Outcome {
     result: Result<Distilled, String>,
 }
 
-/// A student that diverged is an answer to a sweep of the learning rate; other errors end it.
+/// A student that diverged is an answer to a sweep of the learning rate, one that does not fit its
+/// board to one of its size; other errors end it.
 fn outcome(result: Result<Distilled>) -> Result<Result<Distilled, String>> {
     result.map(Ok).or_else(|error| match error.downcast_ref::<hipflask_distill::Error>() {
+        None if error.is::<OverBudget>() => Ok(Err(error.to_string())),
         Some(cause) if cause.kind() == ErrorKind::Diverged && cause.at() != "teacher" => {
             Ok(Err(cause.to_string()))
         }

@@ -5,7 +5,7 @@ use hipflask_distill::data::{DataSet, DataSpec};
 use super::scored::Scored;
 use crate::report::Report;
 use crate::report::gates::{self, Limits};
-use crate::report::model::{DataReport, ModelReport, Students, TeacherReport, Versions};
+use crate::report::model::{DataReport, Gate, ModelReport, Students, TeacherReport, Versions};
 
 /// What a report is made of.
 pub struct Measured<'a> {
@@ -27,20 +27,24 @@ pub struct Measured<'a> {
     pub control: Option<ModelReport>,
     /// The student in each format.
     pub students: Students,
+    /// Gates beside those of the limits: whether the student for the board fits it.
+    pub gates: Vec<Gate>,
 }
 
 /// The report; the gates look at the smallest student, the one for the board.
 pub fn report(measured: Measured<'_>, limits: &Limits) -> Report {
-    let Measured { name, seed, spec, data, teacher, chain, peers, control, students } = measured;
+    let Measured { name, seed, spec, data, teacher, chain, peers, control, students, gates: others } =
+        measured;
     let teacher = teacher.map(|t| t.report.clone());
     let accuracy = |m: Option<&ModelReport>| m.and_then(|m| m.scores.accuracy);
     let gain = accuracy(students.f32.as_ref()).zip(accuracy(control.as_ref()));
-    let gates = match students.smallest() {
+    let mut gates = match students.smallest() {
         Some((format, model)) => {
             gates::check(limits, &format!("student {format}"), model, teacher.as_ref())
         }
         None => Vec::new(),
     };
+    gates.extend(others);
     Report {
         name: name.into(),
         seed,

@@ -1,9 +1,11 @@
 //! Networks as a recipe declares them, by name or layer by layer, and their initial weights.
 
+pub mod amount;
 mod autoencoder;
 mod budget;
 mod builder;
 mod ds_cnn;
+mod fit;
 mod init;
 mod layers;
 mod lenet;
@@ -27,8 +29,9 @@ use std::ops::RangeInclusive;
 use hipflask_runtime::graph::{Graph, ValueId};
 use serde::{Deserialize, Serialize};
 
-pub use self::budget::{Fit, SizeBudget};
+pub use self::budget::SizeBudget;
 use self::builder::Builder;
+pub use self::fit::{Described, Fit, Sizes, untrained_int8};
 pub use self::names::NAMES;
 use self::names::{Named, Size};
 #[cfg(test)]

@@ -98,13 +98,18 @@ impl Plan {
             Place { slot, image, channels, dtype: data.dtype, zero_point }
         };
         let places: Vec<Place> = (0..graph.values.len()).map(place).collect();
-        let steps = graph.nodes.iter().zip(kernels).map(|(node, kernel)| Step {
+        let alive = |step: usize| {
+            let needed = buffers.requests.iter().filter(|r| (r.first..=r.last).contains(&step));
+            needed.map(|request| request.bytes).sum()
+        };
+        let steps = graph.nodes.iter().zip(kernels).enumerate();
+        let steps = steps.map(|(number, (node, kernel))| Step {
             parts: kernel.parts(isa, threads),
             kernel,
             inputs: node.inputs.iter().map(|id| places[id.0]).collect(),
             output: places[node.output.0],
             value: node.output,
-            about: About::new(graph, node),
+            about: About::new(graph, node, alive(number)),
         });
         let steps: Vec<Step> = steps.collect();
         let scratch_bytes = steps.iter().map(Step::scratch_bytes).max().unwrap_or(0);

@@ -33,6 +33,8 @@ pub struct PlannedStep {
     pub offset: usize,
     /// Bytes of that buffer.
     pub bytes: usize,
+    /// Bytes of all buffers that hold what is needed during this step: most at the peak of the arena.
+    pub alive_bytes: usize,
     /// Bytes of working memory.
     pub scratch_bytes: usize,
     /// Parts that threads compute; 1 where it is not worth dividing.
@@ -46,10 +48,11 @@ pub(crate) struct About {
     macs: u64,
     bytes_read: usize,
     bytes_written: usize,
+    alive_bytes: usize,
 }
 
 impl About {
-    pub(super) fn new(graph: &Graph, node: &Node) -> Self {
+    pub(super) fn new(graph: &Graph, node: &Node, alive_bytes: usize) -> Self {
         let bytes = |value: &Value| value.shape.elements() * value.dtype.size();
         let inputs = node.inputs.iter().map(|&id| bytes(graph.value(id))).sum::<usize>();
         Self {
@@ -58,6 +61,7 @@ impl About {
             macs: graph.node_macs(node),
             bytes_read: graph.node_bytes(node) + inputs,
             bytes_written: bytes(graph.value(node.output)),
+            alive_bytes,
         }
     }
 }
@@ -76,6 +80,7 @@ impl Step {
             bytes_written: if moved { self.about.bytes_written } else { 0 },
             offset: self.output.slot.offset,
             bytes: self.output.slot.bytes,
+            alive_bytes: self.about.alive_bytes,
             scratch_bytes: self.scratch_bytes(),
             parts: self.parts,
         }

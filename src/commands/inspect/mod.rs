@@ -3,6 +3,7 @@
 
 mod check;
 mod dot;
+mod fit;
 mod pair;
 mod recipe;
 mod table;
@@ -38,6 +39,8 @@ struct Inspection {
     weight_bytes: usize,
     arena_bytes: usize,
     scratch_bytes: usize,
+    /// What a session takes for the values of an inference: both, and room to align them.
+    memory_bytes: usize,
     isa: &'static str,
     preprocess: Option<Preprocess>,
     card: Card,
@@ -86,7 +89,10 @@ impl Layer {
 
 /// Runs the command.
 pub fn run(args: &InspectArgs, common: &Common, out: &mut dyn Write) -> Result<Outcome> {
-    if args.model.extension().is_some_and(|extension| extension == "toml") {
+    if let Some(limits) = &args.fit {
+        return fit::run(&args.model, limits, *common, out);
+    }
+    if is_recipe(&args.model) {
         recipe::write(&args.model, *common, out)?;
         return Ok(Outcome::Done);
     }
@@ -110,6 +116,10 @@ pub fn run(args: &InspectArgs, common: &Common, out: &mut dyn Write) -> Result<O
         (Some(second), false) => pair::write(&first, &second, out)?,
     }
     Ok(Outcome::Done)
+}
+
+fn is_recipe(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "toml")
 }
 
 fn inspect(path: &Path, model: &Model) -> Result<Inspection> {
@@ -145,6 +155,7 @@ fn inspect(path: &Path, model: &Model) -> Result<Inspection> {
         weight_bytes: graph.weight_bytes(),
         arena_bytes: session.arena_bytes(),
         scratch_bytes: session.scratch_bytes(),
+        memory_bytes: session.memory_bytes(),
         isa: session.isa().name(),
         preprocess: model.preprocess().cloned(),
         card: model.card().clone(),

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::Result;
+use hipflask_distill::data::DataSet;
 use hipflask_distill::interpreter::{Feature, Nodes};
 use hipflask_runtime::Shape;
 use serde::Serialize;
@@ -38,8 +39,8 @@ impl Inside {
     }
 }
 
-/// Writes the nodes of the student, the teacher and the peers that the recipe at `path` declares.
-pub(super) fn write(path: &Path, common: Common, out: &mut dyn Write) -> Result<()> {
+/// A run of the recipe at `path` that trains nothing, and its data.
+pub(super) fn open(path: &Path, common: Common) -> Result<(Run, DataSet)> {
     let args = RunArgs {
         out: None,
         resume: false,
@@ -50,6 +51,12 @@ pub(super) fn write(path: &Path, common: Common, out: &mut dyn Write) -> Result<
     };
     let run = Run::new(Some(path), &args, Progress::new(&common))?;
     let data = run.data(None)?;
+    Ok((run, data))
+}
+
+/// Writes the nodes of the student, the teacher and the peers that the recipe at `path` declares.
+pub(super) fn write(path: &Path, common: Common, out: &mut dyn Write) -> Result<()> {
+    let (run, data) = open(path, common)?;
     let student = match run.recipe.require_student() {
         Ok(()) => Some(Inside::new(&Nodes::new(&student::initial(&run, &data, run.recipe.seed)?))),
         Err(_) => None,

@@ -49,23 +49,25 @@ pub(super) fn write(model: &Inspection, out: &mut dyn Write) -> Result<()> {
     card(&model.card, out)
 }
 
-/// How each step is computed, what it moves, and where its output lies.
+/// How each step is computed, what it moves, where its output lies, and how much of the arena is needed
+/// meanwhile.
 fn plan(steps: &[PlannedStep], width: usize, out: &mut dyn Write) -> Result<()> {
     writeln!(
         out,
-        "{:<width$}  {:<28}{:>12}{:>14}{:>12}{:>12}{:>10}",
-        "step", "kernel", "bytes read", "written", "arena from", "to", "scratch"
+        "{:<width$}  {:<28}{:>12}{:>14}{:>12}{:>12}{:>12}{:>10}",
+        "step", "kernel", "bytes read", "written", "arena from", "to", "alive", "scratch"
     )?;
     for step in steps {
         writeln!(
             out,
-            "{:<width$}  {:<28}{:>12}{:>14}{:>12}{:>12}{:>10}",
+            "{:<width$}  {:<28}{:>12}{:>14}{:>12}{:>12}{:>12}{:>10}",
             step.name,
             step.kernel,
             step.bytes_read,
             step.bytes_written,
             step.offset,
             step.offset + step.bytes,
+            step.alive_bytes,
             step.scratch_bytes
         )?;
     }
@@ -73,7 +75,7 @@ fn plan(steps: &[PlannedStep], width: usize, out: &mut dyn Write) -> Result<()> 
 }
 
 /// Name and value of each total.
-pub(super) fn totals(model: &Inspection) -> [(&'static str, u64); 6] {
+pub(super) fn totals(model: &Inspection) -> [(&'static str, u64); 7] {
     [
         ("parameters", model.parameters as u64),
         ("MACs", model.macs),
@@ -81,6 +83,7 @@ pub(super) fn totals(model: &Inspection) -> [(&'static str, u64); 6] {
         ("file bytes", model.file_bytes),
         ("arena bytes", model.arena_bytes as u64),
         ("scratch bytes", model.scratch_bytes as u64),
+        ("memory bytes", model.memory_bytes as u64),
     ]
 }
 
