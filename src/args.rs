@@ -313,7 +313,7 @@ pub struct ValidateArgs {
 #[command(after_help = "\
 Examples:
   hipflask inspect student-int8.safetensors
-  hipflask inspect student-f32.safetensors student-int8.safetensors
+  hipflask inspect student-f32.safetensors student-int8.safetensors --data recipe.toml
   hipflask inspect student-int8.safetensors --dot | dot -Tsvg > student.svg
   hipflask inspect student-int8.safetensors --fit ram=256K,flash=1M
   hipflask inspect network.onnx --check
@@ -324,6 +324,10 @@ pub struct InspectArgs {
     pub model: PathBuf,
     /// Another model to show beside it, layers matched by name
     pub other: Option<PathBuf>,
+    /// With two models, the f32 student and what was made of it: also show range, clipped share and
+    /// signal-to-noise ratio of each layer, on samples of this recipe's data
+    #[arg(long, value_name = "RECIPE", requires = "other")]
+    pub data: Option<PathBuf>,
     /// Print the graph for Graphviz
     #[arg(long, conflicts_with_all = ["json", "other"])]
     pub dot: bool,

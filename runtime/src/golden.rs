@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::dtype::DType;
-use crate::format::{read_tensors, write_tensors};
+use crate::format::{check_version, read_tensors, write_tensors};
 use crate::graph::{Graph, Op};
 use crate::session::{Session, View};
 use crate::tensor::Tensor;
@@ -35,12 +35,20 @@ pub struct Golden {
     header: Header,
 }
 
+/// Version written where the model's file is known; files up to this version are read.
+const VERSION: u32 = 2;
+/// Version without it.
+const WITHOUT_FILE: u32 = 1;
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Header {
     version: u32,
     /// Fingerprint of the model's weights.
     model: String,
+    /// Checksum of the model's file, from version 2 on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
     /// Whether every bit must be the same.
     exact: bool,
     /// Name and digest, over all samples, of each value that was computed, in execution order.
@@ -89,7 +97,8 @@ impl Golden {
             outputs.push(digests.run(session, input)?);
         }
         let header = Header {
-            version: 1,
+            version: WITHOUT_FILE,
+            file: None,
             model: fingerprint(model.graph()),
             exact: is_exact(model.graph()),
             digests: digests.finish(),
@@ -106,6 +115,30 @@ impl Golden {
     /// Whether they were recorded with this model.
     pub fn is_of(&self, model: &Model) -> bool {
         self.header.model == fingerprint(model.graph())
+    }
+
+    /// The same samples, which also know every byte of the model's file: `bytes` are all of them.
+    #[must_use]
+    pub fn of_file(mut self, bytes: &[u8]) -> Self {
+        self.header.version = VERSION;
+        self.header.file = Some(checksum(bytes));
+        self
+    }
+
+    /// Fails with [`ErrorKind::Mismatch`] where `bytes` are not those of the model's file that was
+    /// recorded: a wrong byte anywhere is found, also one that changes no answer, as in a class name.
+    /// Samples that know no file agree with any.
+    pub fn check_file(&self, bytes: &[u8]) -> Result<()> {
+        let Some(recorded) = &self.header.file else { return Ok(()) };
+        let found = checksum(bytes);
+        if *recorded == found {
+            return Ok(());
+        }
+        let what = format!(
+            "has another checksum than the file that the golden samples were recorded with ({found}, not \
+             {recorded}): it was damaged or replaced: copy both files of the bundle again"
+        );
+        Err(Error::new(ErrorKind::Mismatch, "model file", what))
     }
 
     /// Runs the samples again and compares.
@@ -169,7 +202,8 @@ impl Golden {
 
     /// Reads a golden file.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let (header, mut tensors) = read_tensors(bytes)?;
+        let (header, mut tensors) =
+            read_tensors(bytes, |text| check_version(text, "golden samples", VERSION))?;
         let header: Header = serde_json::from_str(&header).map_err(|e| {
             Error::new(
                 ErrorKind::Format,
@@ -177,10 +211,6 @@ impl Golden {
                 format!("no golden samples: {e}"),
             )
         })?;
-        if header.version != 1 {
-            let what = format!("version {} of golden samples: update hipflask", header.version);
-            return Err(Error::new(ErrorKind::Version, "metadata \"hipflask\"", what));
-        }
         let mut rows = |name: &str| -> Result<Option<Vec<Vec<f32>>>> {
             tensors.remove(name).map(|t| unstack(name, &t)).transpose()
         };
@@ -210,6 +240,14 @@ pub fn is_exact(graph: &Graph) -> bool {
         let x = graph.value(node.inputs[0]).dtype;
         x == DType::I8 || !matches!(node.op, Op::Conv2d { .. } | Op::Linear)
     })
+}
+
+/// FNV-1a over the bytes of a file. A single wrong byte always changes it: each step is one to one in
+/// what was before.
+fn checksum(bytes: &[u8]) -> String {
+    let mut hash = FNV_OFFSET;
+    fnv1a(&mut hash, bytes);
+    format!("{hash:016x}")
 }
 
 /// FNV-1a over the weights in graph order: finds accidents, not attackers.

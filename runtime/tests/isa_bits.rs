@@ -3,10 +3,11 @@
 
 mod common;
 
+use hipflask_runtime::format::{Card, ModelFile};
 use hipflask_runtime::golden::Golden;
-use hipflask_runtime::graph::{Node, Op, Value, ValueId};
+use hipflask_runtime::graph::{LoadLimits, Node, Op, Value, ValueId};
 use hipflask_runtime::kernels::Isa;
-use hipflask_runtime::{Model, Options, Session, View};
+use hipflask_runtime::{ErrorKind, Model, Options, Session, View};
 
 fn session(model: &Model, isa: Isa) -> Session {
     Session::new(model, &Options { isa: Some(isa), ..Options::default() }).unwrap()
@@ -173,4 +174,43 @@ fn winograds_transforms_change_little_and_can_be_turned_off() {
         // Twelve units in the last place of the sums of magnitudes, see the kernel's tests.
         assert!(error <= 1e-5 * span, "{isa}: {error} of {span}");
     }
+}
+
+#[test]
+fn a_wrong_byte_anywhere_in_the_models_file_is_found() {
+    let graph = common::int8_network();
+    let model = Model::from_graph(graph.clone()).unwrap();
+    let card = Card { labels: vec!["shoe".into()], ..Card::default() };
+    let bytes = ModelFile { graph, preprocess: None, card }.to_bytes();
+    let recorded = golden(&model, Isa::Scalar).of_file(&bytes);
+    let read = Golden::from_bytes(&recorded.to_bytes()).unwrap();
+    assert_eq!(read, recorded);
+    read.check_file(&bytes).unwrap();
+    let mut read_in_spite = 0;
+    for place in 0..bytes.len() {
+        let mut damaged = bytes.clone();
+        damaged[place] ^= 1 << (place % 8);
+        let error = read.check_file(&damaged).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Mismatch, "byte {place}: {error}");
+        read_in_spite += usize::from(ModelFile::from_bytes(&damaged, &LoadLimits::default()).is_ok());
+    }
+    // Weights may have any bits, and most of this file are these; that is what the checksum is for.
+    assert!((1..bytes.len()).contains(&read_in_spite), "{read_in_spite} of {}", bytes.len());
+    // A byte more or less is found too.
+    assert!(read.check_file(&bytes[1..]).is_err() && read.check_file(&[]).is_err());
+    // Samples that know no file agree with any, as those of earlier builds.
+    golden(&model, Isa::Scalar).check_file(&[]).unwrap();
+}
+
+#[test]
+fn newer_golden_samples_say_so() {
+    let model = Model::from_graph(common::int8_network()).unwrap();
+    let mut bytes = golden(&model, Isa::Scalar).of_file(&[]).to_bytes();
+    let from = b"{\\\"version\\\":2";
+    let at = bytes.windows(from.len()).position(|w| w == from).unwrap();
+    bytes[at + from.len() - 1] = b'3';
+    let error = Golden::from_bytes(&bytes).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Version, "{error}");
+    assert!(error.to_string().contains("golden samples of format version 3"), "{error}");
+    assert!(error.to_string().contains("reads versions up to 2"), "{error}");
 }

@@ -86,6 +86,6 @@ fn record(args: &BundleArgs, model: &Model, progress: Progress) -> Result<Vec<u8
         }
         None => None,
     };
-    let (name, logits) = (args.model.display().to_string(), scored.as_ref().map(|t| &t.logits));
-    golden::record(model, &name, &samples, logits, args.samples.unwrap_or(recipe.validate.golden))
+    let count = args.samples.unwrap_or(recipe.validate.golden);
+    golden::record(model, &args.model, &samples, scored.as_ref().map(|t| &t.logits), count)
 }

@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use hipflask_distill::data::DataSet;
-use hipflask_quantize::recover::sensitivity;
-use hipflask_quantize::{LayerReport, Method, report};
+use hipflask_quantize::Method;
 use hipflask_runtime::format::ModelFile;
 use hipflask_runtime::graph::{Graph, Layout};
 use hipflask_runtime::input::Preprocess;
@@ -20,16 +19,15 @@ use crate::outcome::Outcome;
 use crate::progress::Progress;
 use crate::recipe::{Format, Recipe};
 use crate::report::ladder::LadderReport;
+use crate::report::layers::{self, Layers};
 use crate::report::model::Gate;
-use crate::report::{layers, table};
+use crate::report::table;
 use crate::stages::budget;
 use crate::stages::convert::{Calibration, Int8, int8, without_samples};
 use crate::stages::ladder::{Climb, climb};
+use crate::stages::layers::of_made as layers_of_made;
 use crate::stages::portions::Portions;
-use crate::stages::samples::{Samples, spread};
-
-/// Samples that the layers are measured on.
-const REPORTED: usize = 256;
+use crate::stages::samples::Samples;
 
 #[derive(Serialize)]
 struct Converted {
@@ -48,12 +46,6 @@ struct Converted {
     /// Of the format for the board: whether it fits, where the recipe says what that has.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     gates: Vec<Gate>,
-}
-
-#[derive(Serialize)]
-struct Layers {
-    samples: usize,
-    layers: Vec<LayerReport>,
 }
 
 /// What the command works on.
@@ -142,8 +134,8 @@ pub fn run(args: &QuantizeArgs, common: &Common, out: &mut dyn Write) -> Result<
             ladder.write(out)?;
             writeln!(out)?;
         }
-        if let Some(Layers { samples, layers }) = layers {
-            layers::write(layers, *samples, out)?;
+        if let Some(layers) = layers {
+            layers::write(layers, out)?;
             writeln!(out)?;
         }
         writeln!(out, "{file}: {bytes} bytes, {:.1} % of the {source} file", of_source * 100.0)?;
@@ -212,7 +204,9 @@ impl Job<'_> {
             of_source: bytes.len() as f64 / self.source_bytes as f64,
             ladder,
             gates: Vec::new(),
-            layers: made.map(|made| self.layers(&made)).transpose()?,
+            layers: made
+                .map(|made| layers_of_made(&made, &self.portions.held, self.preprocess))
+                .transpose()?,
         })
     }
 
@@ -223,17 +217,6 @@ impl Job<'_> {
         card.metrics.clear();
         let preprocess = Some(self.preprocess.clone());
         ModelFile { graph: graph.clone(), preprocess, card }.to_bytes()
-    }
-
-    /// What int8 does to each layer, on held samples.
-    fn layers(&self, made: &Int8) -> Result<Layers> {
-        let split = &self.portions.held;
-        let chosen = split.select(&spread(split.len(), REPORTED));
-        let samples = Samples::new(&chosen, self.preprocess)?;
-        let Int8 { float, calibration, int8 } = made;
-        let alone = sensitivity(float, calibration, &samples, &|| true)?;
-        let layers = report(float, int8, calibration, &alone, &samples)?;
-        Ok(Layers { samples: samples.len(), layers })
     }
 }
 

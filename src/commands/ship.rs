@@ -108,8 +108,8 @@ fn ship(run: &Run, devices: &[(String, Device)]) -> Result<Report> {
         let path = run.folder.student(students.smallest().map_or("f32", |(format, _)| format));
         let model = Model::open(&path)?;
         let samples = Samples::new(&data.test, &data.preprocess)?;
-        let (file, logits) = (path.display().to_string(), teacher.map(|t| &t.logits));
-        let golden = golden::record(&model, &file, &samples, logits, recipe.validate.golden)?;
+        let logits = teacher.map(|t| &t.logits);
+        let golden = golden::record(&model, &path, &samples, logits, recipe.validate.golden)?;
         write(&run.folder.golden(), &golden)?;
         let name = match devices.len() {
             1 => "bundle".into(),

@@ -3,9 +3,19 @@
 use std::io::{Result, Write};
 
 use hipflask_quantize::{LayerReport, Method, Range};
+use serde::Serialize;
 
-/// A line a layer of the int8 student, measured on `samples` samples.
-pub fn write(layers: &[LayerReport], samples: usize, out: &mut dyn Write) -> Result<()> {
+/// The layers of a student, and on how many samples they were measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct Layers {
+    /// Number of samples.
+    pub samples: usize,
+    /// In execution order.
+    pub layers: Vec<LayerReport>,
+}
+
+/// A line a layer.
+pub fn write(Layers { samples, layers }: &Layers, out: &mut dyn Write) -> Result<()> {
     let names = layers.iter().map(|layer| layer.layer.chars().count());
     let width = names.max().unwrap_or(0).max("layer".len());
     writeln!(

@@ -1,21 +1,25 @@
 //! Golden samples: test samples with the exact answers, for the board to prove itself.
 
-use anyhow::{Result, bail};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
 use hipflask_distill::evaluate::Logits;
 use hipflask_runtime::golden::Golden;
 use hipflask_runtime::{Model, Options, Session};
 
 use super::samples::Samples;
 
-/// The bytes of a golden file of `count` samples, spread evenly over all.
+/// The bytes of a golden file of `count` samples, spread evenly over all, that know `model` and every
+/// byte of its `file`.
 pub fn record(
     model: &Model,
-    file: &str,
+    file: &Path,
     samples: &Samples<'_>,
     teacher: Option<&Logits>,
     count: usize,
 ) -> Result<Vec<u8>> {
-    samples.check(model, file)?;
+    let name = file.display().to_string();
+    samples.check(model, &name)?;
     if samples.is_empty() {
         bail!("golden samples: the data has no test samples to record: name files in data.test");
     }
@@ -32,5 +36,6 @@ pub fn record(
         answers.unwrap_or_default(),
         labels.unwrap_or_default(),
     )?;
-    Ok(golden.to_bytes())
+    let bytes = std::fs::read(file).with_context(|| format!("{name}: cannot be read"))?;
+    Ok(golden.of_file(&bytes).to_bytes())
 }

@@ -8,6 +8,7 @@ pub mod folder;
 pub mod golden;
 pub mod ladder;
 pub mod ladder_state;
+pub mod layers;
 pub mod lessons;
 pub mod measure;
 pub mod monitor;

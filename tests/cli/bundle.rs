@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::process::Command;
 
-use hipflask_runtime::Model;
+use hipflask_runtime::golden::Golden;
+use hipflask_runtime::{Model, Options, Session};
 use sha2::{Digest, Sha256};
 
 use crate::runs::{digits, small};
-use crate::util::{Output, Workdir, files, run};
+use crate::util::{Output, Workdir, files, rows_model_int8, run};
 
 /// `./hipflask-run verify` in the folder `bundle`.
 fn verify(bundle: &Path) -> Output {
@@ -77,6 +78,35 @@ fn one_flipped_bit_of_the_model_is_noticed() {
         assert_ne!(output.code, 0, "byte {place}: {output:?}");
         assert!(!output.stdout.starts_with("passed"), "byte {place}: {output:?}");
     }
+}
+
+#[test]
+fn no_wrong_byte_of_a_model_file_is_verified() {
+    let workdir = Workdir::new();
+    let whole = rows_model_int8();
+    workdir.write("model.safetensors", &whole);
+    let model = Model::open(workdir.path("model.safetensors")).unwrap();
+    let mut session = Session::new(&model, &Options::default()).unwrap();
+    let inputs = vec![vec![0.1, 0.9, 0.4, 0.2], vec![0.0, 0.3, 0.8, 1.0]];
+    let golden = Golden::record(&model, &mut session, inputs, Vec::new(), vec![0, 1]).unwrap();
+    workdir.write("golden.safetensors", golden.of_file(&whole).to_bytes());
+    let program = digits().path("out/digits/bundle/hipflask-run");
+    let folder = workdir.path("");
+    let passed = verify_by(&program, &folder);
+    assert!(passed.stdout.starts_with("passed: 2 of 2 samples bits equal"), "{passed:?}");
+    let (mut refused, mut mismatched) = (0, 0);
+    for place in 0..whole.len() {
+        let mut damaged = whole.clone();
+        damaged[place] ^= 1 << (place % 8);
+        workdir.write("model.safetensors", damaged);
+        let Output { code, stdout, stderr } = verify_by(&program, &folder);
+        assert_eq!((code, stdout.as_str()), (2, ""), "byte {place}: {stderr}");
+        let by_checksum = stderr.contains("another checksum");
+        mismatched += usize::from(by_checksum);
+        refused += usize::from(!by_checksum);
+    }
+    // Some break the structure; the others only the checksum tells from the file.
+    assert!(refused > 0 && mismatched > 0, "{refused} and {mismatched} of {}", whole.len());
 }
 
 #[test]

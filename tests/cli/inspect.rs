@@ -1,5 +1,6 @@
 //! `inspect` on hand-made models.
 
+use crate::runs::copy_of_small;
 use crate::util::{Workdir, rows_model, rows_model_int8, snapshot};
 
 fn workdir() -> Workdir {
@@ -42,4 +43,33 @@ fn json_has_the_hand_computed_sizes() {
     // 12 bytes of weights, then bias, scale and multiplier of 3 · 4 bytes each.
     assert_eq!(both[1]["weight_bytes"], 48);
     assert_eq!(both[1]["layers"][2]["zero_point"], -28);
+}
+
+#[test]
+fn two_models_are_compared_layer_by_layer_on_samples_of_a_recipe() {
+    let workdir = copy_of_small();
+    let student = "out/student-f32.safetensors";
+    let to = ["--to", "int8", "--report", "--calibrate", "100", "--out", "made", "--data", "small.toml"];
+    let made = workdir.json(&[&["quantize", student], &to[..]].concat());
+    let int8 = "made/student-int8.safetensors";
+    let args = ["inspect", student, int8, "--data", "small.toml"];
+    let both = workdir.json(&args);
+    // The same samples as those of quantize --report, so the same figures.
+    let (reported, shown) = (&made[0]["layers"], &both[1]["quantization"]);
+    assert_eq!(shown["samples"], reported["samples"]);
+    let of = |report: &serde_json::Value, key: &str| -> Vec<serde_json::Value> {
+        report["layers"].as_array().unwrap().iter().map(|layer| layer[key].clone()).collect()
+    };
+    assert!(of(shown, "sqnr_db").iter().any(serde_json::Value::is_f64), "{shown}");
+    for key in ["layer", "range", "covered", "clipped", "sqnr_db"] {
+        assert_eq!(of(shown, key), of(reported, key), "{key}");
+    }
+    assert!(both[0]["quantization"].is_null());
+    let text = workdir.ok(&args);
+    assert!(text.contains("What B does to the layers of A:") && text.contains("SQNR dB"), "{text}");
+    // Without samples there is nothing of that; with the student second, or alone, neither.
+    assert!(workdir.json(&args[..3])[1]["quantization"].is_null());
+    let swapped = workdir.refused(&["inspect", int8, student, "--data", "small.toml"]);
+    assert!(swapped.contains("give the f32 student first"), "{swapped}");
+    assert_eq!(workdir.run(&["inspect", student, "--data", "small.toml"]).code, 2);
 }

@@ -12,6 +12,7 @@ mod errors;
 mod export;
 mod help;
 mod inspect;
+mod memory;
 mod methods;
 mod onnx;
 mod peers;

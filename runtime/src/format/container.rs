@@ -94,7 +94,13 @@ impl<'de> Deserialize<'de> for RawHeader {
 }
 
 /// Parses the header of a whole file and checks every tensor against the file's size.
-pub(super) fn parse(file: &[u8]) -> Result<Container> {
+///
+/// `readable` judges the metadata first: a newer file may hold tensors that this build knows nothing
+/// of, and then its version is what to tell.
+pub(super) fn parse(
+    file: &[u8],
+    readable: impl FnOnce(&BTreeMap<String, String>) -> Result<()>,
+) -> Result<Container> {
     let (length, rest) = file
         .split_first_chunk::<8>()
         .ok_or_else(|| broken("", format!("{} bytes are too few for a model file", file.len())))?;
@@ -113,6 +119,7 @@ pub(super) fn parse(file: &[u8]) -> Result<Container> {
     };
     let raw: RawHeader = serde_json::from_slice(header)
         .map_err(|e| broken("", format!("the header is not valid: {e}")))?;
+    readable(&raw.metadata)?;
     let start = file.len().saturating_sub(data.len());
     let mut entries = Vec::with_capacity(raw.entries.len());
     let mut spans = Vec::with_capacity(raw.entries.len());

@@ -109,7 +109,10 @@ impl ModelFile {
             Source::Shared(shared) => (**shared).as_ref(),
             Source::Flash(bytes) => bytes,
         };
-        let container = container::parse(bytes)?;
+        let container = container::parse(bytes, |metadata| match metadata.get(KEY) {
+            Some(text) => check_version(text, "a model file", VERSION),
+            None => Ok(()),
+        })?;
         let text = container.metadata.get(KEY).ok_or_else(|| {
             let what = "has no hipflask graph in its metadata: it holds bare weights; use it as a \
                         checkpoint of a declared network, or export it from hipflask";
@@ -148,9 +151,15 @@ impl ModelFile {
     }
 }
 
-/// A bare container: the text under our key and the tensors, copied.
-pub(crate) fn read_tensors(bytes: &[u8]) -> Result<(String, BTreeMap<String, Tensor>)> {
-    let mut container = container::parse(bytes)?;
+/// A bare container: the text under our key and the tensors, copied. `readable` judges the text before
+/// the tensors are looked at.
+pub(crate) fn read_tensors(
+    bytes: &[u8],
+    readable: impl FnOnce(&str) -> Result<()>,
+) -> Result<(String, BTreeMap<String, Tensor>)> {
+    let mut container = container::parse(bytes, |metadata| {
+        readable(metadata.get(KEY).map_or("", String::as_str))
+    })?;
     let text = container.metadata.remove(KEY).unwrap_or_default();
     let shared: SharedBytes = alloc::sync::Arc::new(bytes.to_vec());
     let tensors = container
@@ -166,15 +175,28 @@ pub(crate) fn write_tensors(text: &str, tensors: &[(String, Tensor)]) -> Vec<u8>
     writer::write(text, &tensors, false)
 }
 
-fn parse_header(text: &str) -> Result<Header> {
-    let broken = |e: serde_json::Error| {
-        Error::new(ErrorKind::Format, "metadata \"hipflask\"", e.to_string())
-    };
-    let VersionOnly { version } = serde_json::from_str(text).map_err(broken)?;
-    if version == 0 || version > VERSION {
-        let what =
-            format!("format version {version}; this build reads up to {VERSION}: update hipflask");
-        return Err(Error::new(ErrorKind::Version, "metadata \"hipflask\"", what));
+/// Fails where `text`, the document of `what`, is of a format that this build does not know: `known` is
+/// the last one it does.
+pub(crate) fn check_version(text: &str, what: &str, known: u32) -> Result<()> {
+    let VersionOnly { version } = serde_json::from_str(text).map_err(|e| broken(&e))?;
+    if (1..=known).contains(&version) {
+        return Ok(());
     }
-    serde_json::from_str(text).map_err(broken)
+    let build = env!("CARGO_PKG_VERSION");
+    let message = format!(
+        "{what} of format version {version}: this build (hipflask {build}) reads versions up to {known}: \
+         update hipflask here, or make the file anew with a build that writes version {known}"
+    );
+    Err(Error::new(ErrorKind::Version, PLACE, message))
+}
+
+fn parse_header(text: &str) -> Result<Header> {
+    serde_json::from_str(text).map_err(|e| broken(&e))
+}
+
+/// Where our document lies.
+const PLACE: &str = "metadata \"hipflask\"";
+
+fn broken(error: &serde_json::Error) -> Error {
+    Error::new(ErrorKind::Format, PLACE, error.to_string())
 }

@@ -18,10 +18,14 @@ use hipflask_runtime::input::Preprocess;
 use hipflask_runtime::{DType, Model, Options, PlannedStep, Session, Shape};
 use serde::Serialize;
 
-use super::print_json;
-use crate::args::{Common, InspectArgs};
+use super::{open_data, print_json};
+use crate::args::{Common, DataArgs, InspectArgs};
 use crate::open;
 use crate::outcome::Outcome;
+use crate::progress::Progress;
+use crate::recipe::Recipe;
+use crate::report::layers::Layers;
+use crate::stages::layers;
 
 /// What is in a model file, as it runs on a device.
 #[derive(Debug, Serialize)]
@@ -44,6 +48,9 @@ struct Inspection {
     isa: &'static str,
     preprocess: Option<Preprocess>,
     card: Card,
+    /// What it does to each layer of the float network beside it, where samples were given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quantization: Option<Layers>,
 }
 
 /// One node.
@@ -106,7 +113,13 @@ pub fn run(args: &InspectArgs, common: &Common, out: &mut dyn Write) -> Result<O
     }
     let first = inspect(&args.model, &model)?;
     let second = match &args.other {
-        Some(other) => Some(inspect(other, &open::model(other)?)?),
+        Some(other) => {
+            let mut second = inspect(other, &open::model(other)?)?;
+            if let Some(recipe) = &args.data {
+                second.quantization = Some(quantization(&args.model, other, recipe, *common)?);
+            }
+            Some(second)
+        }
         None => None,
     };
     match (second, common.json) {
@@ -116,6 +129,16 @@ pub fn run(args: &InspectArgs, common: &Common, out: &mut dyn Write) -> Result<O
         (Some(second), false) => pair::write(&first, &second, out)?,
     }
     Ok(Outcome::Done)
+}
+
+/// What the model at `second` does to each layer of that at `first`, on samples of a recipe.
+fn quantization(first: &Path, second: &Path, recipe: &Path, common: Common) -> Result<Layers> {
+    let data = DataArgs { data: Some(recipe.into()), set: Vec::new() };
+    let recipe = Recipe::load(data.data.as_deref(), &data.set)?;
+    let samples = open_data(&data, &recipe, Progress::new(&common))?;
+    let (float, other) = (open::model_file(first)?, open::model_file(second)?);
+    let [name, other_name] = [first, second].map(|path| path.display().to_string());
+    layers::of_files((&float, &name), (&other, &other_name), &recipe, &samples)
 }
 
 fn is_recipe(path: &Path) -> bool {
@@ -159,6 +182,7 @@ fn inspect(path: &Path, model: &Model) -> Result<Inspection> {
         isa: session.isa().name(),
         preprocess: model.preprocess().cloned(),
         card: model.card().clone(),
+        quantization: None,
         file,
     })
 }

@@ -4,6 +4,7 @@ use std::io::{Result, Write};
 
 use super::table::totals;
 use super::{Inspection, Layer};
+use crate::report::layers;
 
 /// Writes the layers of both in one table, and the totals with their ratio.
 pub(super) fn write(first: &Inspection, second: &Inspection, out: &mut dyn Write) -> Result<()> {
@@ -42,6 +43,10 @@ pub(super) fn write(first: &Inspection, second: &Inspection, out: &mut dyn Write
     for ((name, a), (_, b)) in totals(first).into_iter().zip(totals(second)) {
         let ratio = if a == 0 { "-".into() } else { format!("{:.3}", b as f64 / a as f64) };
         writeln!(out, "{name:<width$}  {a:>14}{b:>14}{ratio:>9}")?;
+    }
+    if let Some(quantization) = &second.quantization {
+        writeln!(out, "\nWhat B does to the layers of A:\n")?;
+        layers::write(quantization, out)?;
     }
     Ok(())
 }

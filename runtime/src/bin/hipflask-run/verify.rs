@@ -12,6 +12,8 @@ pub(crate) fn run(path: &str, golden: &str, flags: Flags, out: &mut dyn Write) -
     let (model, mut session) = open(path, flags)?;
     let bytes = hipflask_runtime::file::open(Path::new(golden))?;
     let golden = Golden::from_bytes((*bytes).as_ref()).map_err(|e| e.in_file(golden))?;
+    let file = hipflask_runtime::file::open(Path::new(path))?;
+    golden.check_file((*file).as_ref()).map_err(|e| e.in_file(path))?;
     let verdict = golden.verify(&model, &mut session)?;
     let passed = verdict.passed();
     if flags.json {
