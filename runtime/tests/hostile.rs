@@ -70,7 +70,10 @@ fn lies_in_the_header_are_named() {
         (edited("\"dtype\":\"I8\"", "\"dtype\":\"U8\""), "dtype U8"),
         (edited("\"shape\":[5,48]", "\"shape\":[5,49]"), "fc.weight"),
         (edited("\\\"version\\\":1", "\\\"version\\\":9"), "version 9: this build (hipflask "),
-        (edited("\\\"version\\\":1", "\\\"version\\\":0"), "reads versions up to 1: update hipflask"),
+        (
+            edited("\\\"version\\\":1", "\\\"version\\\":0"),
+            "reads versions up to 1: update hipflask",
+        ),
         (edited("\\\"groups\\\":4", "\\\"groups\\\":3"), "depthwise"),
         (
             edited(
@@ -96,7 +99,8 @@ fn a_newer_file_says_so_whatever_else_is_new_in_it() {
     bytes[at..at + 12].copy_from_slice(b"\"dtype\":\"I2\"");
     let error = read(&bytes).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Version, "{error}");
-    let version = format!("this build (hipflask {}) reads versions up to 1", env!("CARGO_PKG_VERSION"));
+    let version =
+        format!("this build (hipflask {}) reads versions up to 1", env!("CARGO_PKG_VERSION"));
     for part in ["a model file of format version 2", &version, "update hipflask here"] {
         assert!(error.to_string().contains(part), "{error}");
     }

@@ -192,7 +192,8 @@ fn a_wrong_byte_anywhere_in_the_models_file_is_found() {
         damaged[place] ^= 1 << (place % 8);
         let error = read.check_file(&damaged).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Mismatch, "byte {place}: {error}");
-        read_in_spite += usize::from(ModelFile::from_bytes(&damaged, &LoadLimits::default()).is_ok());
+        read_in_spite +=
+            usize::from(ModelFile::from_bytes(&damaged, &LoadLimits::default()).is_ok());
     }
     // Weights may have any bits, and most of this file are these; that is what the checksum is for.
     assert!((1..bytes.len()).contains(&read_in_spite), "{read_in_spite} of {}", bytes.len());

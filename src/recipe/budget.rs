@@ -62,7 +62,9 @@ impl TryFrom<String> for Macs {
 
     fn try_from(text: String) -> Result<Self, String> {
         amount::count(&text).map(Self).ok_or_else(|| {
-            format!("{text:?} is no number of multiply-accumulates: write it as \"20M\" or \"500k\"")
+            format!(
+                "{text:?} is no number of multiply-accumulates: write it as \"20M\" or \"500k\""
+            )
         })
     }
 }

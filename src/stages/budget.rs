@@ -92,12 +92,7 @@ pub fn check_untrained(run: &Run, data: &DataSet, student: &Graph) -> Result<()>
 }
 
 /// A gate for each limit; the text of one that does not hold names the layer to blame and what to do.
-pub fn gates(
-    limits: &BudgetTable,
-    name: &str,
-    model: &Model,
-    file: FileSize,
-) -> Result<Vec<Gate>> {
+pub fn gates(limits: &BudgetTable, name: &str, model: &Model, file: FileSize) -> Result<Vec<Gate>> {
     let mut session = Session::new(model, &Options::default())?;
     let steps: Vec<PlannedStep> = session.steps().collect();
     let graph = model.graph();
@@ -125,10 +120,16 @@ pub fn gates(
             FileSize::AtMost(bytes) => (bytes, "up to "),
         };
         let found = format!("{name} is a file of {up_to}{bytes} bytes");
-        gates.push(gate("flash", (limit as f64, bytes as f64), &found, &limit.to_string(), || {
-            let layer = blame(&graph.nodes, |node| graph.node_bytes(node) as u64);
-            Ok(format!("most weights in {layer}; {}", advice(SizeBudget::Bytes(limit))))
-        })?);
+        gates.push(gate(
+            "flash",
+            (limit as f64, bytes as f64),
+            &found,
+            &limit.to_string(),
+            || {
+                let layer = blame(&graph.nodes, |node| graph.node_bytes(node) as u64);
+                Ok(format!("most weights in {layer}; {}", advice(SizeBudget::Bytes(limit))))
+            },
+        )?);
     }
     if let Some(Macs(limit)) = limits.macs {
         let macs = graph.macs();

@@ -37,12 +37,16 @@ pub fn of_files(
 ) -> Result<Layers> {
     let ((float, name), (other, other_name)) = (first, second);
     if float.graph.layout != Layout::Nchw {
-        bail!("{name}: it is already converted: give the f32 student first, then what was made of it");
+        bail!(
+            "{name}: it is already converted: give the f32 student first, then what was made of it"
+        );
     }
     if let (Some(one), Some(two)) = (&float.preprocess, &other.preprocess)
         && one != two
     {
-        bail!("{name} and {other_name}: they preprocess their samples differently: nothing to compare");
+        bail!(
+            "{name} and {other_name}: they preprocess their samples differently: nothing to compare"
+        );
     }
     let preprocess = float.preprocess.as_ref().unwrap_or(&data.preprocess);
     let portions = Portions::of(data, recipe.quantize.calibration.samples, Some(HELD), None);

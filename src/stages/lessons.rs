@@ -101,7 +101,9 @@ impl<'a> Lessons<'a> {
         };
         let gain = student.scores.accuracy.zip(control.as_ref().and_then(|c| c.scores.accuracy));
         let gates = match &tuned {
-            Some(_) => budget::of_file(&recipe.budget, "student int8", &own.folder.student("int8"))?,
+            Some(_) => {
+                budget::of_file(&recipe.budget, "student int8", &own.folder.student("int8"))?
+            }
             None => Vec::new(),
         };
         Ok(Distilled {

@@ -33,8 +33,18 @@ pub struct Measured<'a> {
 
 /// The report; the gates look at the smallest student, the one for the board.
 pub fn report(measured: Measured<'_>, limits: &Limits) -> Report {
-    let Measured { name, seed, spec, data, teacher, chain, peers, control, students, gates: others } =
-        measured;
+    let Measured {
+        name,
+        seed,
+        spec,
+        data,
+        teacher,
+        chain,
+        peers,
+        control,
+        students,
+        gates: others,
+    } = measured;
     let teacher = teacher.map(|t| t.report.clone());
     let accuracy = |m: Option<&ModelReport>| m.and_then(|m| m.scores.accuracy);
     let gain = accuracy(students.f32.as_ref()).zip(accuracy(control.as_ref()));

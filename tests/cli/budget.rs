@@ -65,12 +65,14 @@ fn a_model_is_held_against_the_limits_of_a_board() {
     let workdir = Workdir::new();
     workdir.write("int8.safetensors", rows_model_int8());
     let shown = workdir.json(&["inspect", "int8.safetensors"]);
-    let [memory, file, macs] = ["memory_bytes", "file_bytes", "macs"].map(|key| number(&shown, key));
+    let [memory, file, macs] =
+        ["memory_bytes", "file_bytes", "macs"].map(|key| number(&shown, key));
     let fit = |limits: &str| workdir.run(&["inspect", "int8.safetensors", "--fit", limits]);
 
     let exact = fit(&format!("ram={memory},flash={file},macs={macs}"));
     assert_eq!(exact.code, 0, "{exact:?}");
-    let takes = format!("passed: int8.safetensors takes {memory} bytes of memory for its values, at most");
+    let takes =
+        format!("passed: int8.safetensors takes {memory} bytes of memory for its values, at most");
     assert!(exact.stdout.starts_with(&takes), "{exact:?}");
     // One below each: 12 MACs of the only layer that multiplies, which also has all weights.
     let less = fit(&format!("ram={},flash={},macs={}", memory - 1.0, file - 1.0, macs - 1.0));
@@ -88,7 +90,10 @@ fn a_model_is_held_against_the_limits_of_a_board() {
     assert_eq!(fit("latency=60s").code, 0);
     let slow = fit("latency=0.001us");
     assert_eq!(slow.code, 1, "{slow:?}");
-    assert!(slow.stdout.contains("on this machine (scalar, one thread, median of 200)"), "{slow:?}");
+    assert!(
+        slow.stdout.contains("on this machine (scalar, one thread, median of 200)"),
+        "{slow:?}"
+    );
     let document = workdir.run(&["inspect", "int8.safetensors", "--fit", "macs=1", "--json"]);
     let document: serde_json::Value = serde_json::from_str(&document.stdout).unwrap();
     assert_eq!(document["passed"], false);
@@ -156,7 +161,10 @@ fn a_student_over_its_budget_is_not_trained() {
     for (set, parts) in [
         ("budget.ram=1K", ["takes ", "its peak at layer \"", "size_budget = \"1 KiB ram\""]),
         ("budget.flash=2K", ["is a file of up to ", "most weights in layer \"", "= \"2 KiB\""]),
-        ("budget.macs=1k", ["MACs, at most 1000 (macs)", "most of them in layer \"", "1000 macs\""]),
+        (
+            "budget.macs=1k",
+            ["MACs, at most 1000 (macs)", "most of them in layer \"", "1000 macs\""],
+        ),
         ("budget.latency=0.001us", ["on this machine", "most of it in layer \"", "size_budget"]),
     ] {
         for command in ["ship", "distill"] {

@@ -49,7 +49,8 @@ fn json_has_the_hand_computed_sizes() {
 fn two_models_are_compared_layer_by_layer_on_samples_of_a_recipe() {
     let workdir = copy_of_small();
     let student = "out/student-f32.safetensors";
-    let to = ["--to", "int8", "--report", "--calibrate", "100", "--out", "made", "--data", "small.toml"];
+    let to =
+        ["--to", "int8", "--report", "--calibrate", "100", "--out", "made", "--data", "small.toml"];
     let made = workdir.json(&[&["quantize", student], &to[..]].concat());
     let int8 = "made/student-int8.safetensors";
     let args = ["inspect", student, int8, "--data", "small.toml"];

@@ -84,7 +84,10 @@ fn used(model: &Model, memory: usize, [arena, scratch]: [usize; 2], sample: &[f3
     let is_changed = |i: usize| painted.iter().any(|changed| changed[i]);
     let working = (arena + ALIGNMENT).next_multiple_of(ALIGNMENT);
     for i in (arena..working).chain(working + scratch..memory) {
-        assert!(!is_changed(i), "byte {i} of {memory} was written, arena {arena}, scratch {scratch}");
+        assert!(
+            !is_changed(i),
+            "byte {i} of {memory} was written, arena {arena}, scratch {scratch}"
+        );
     }
     (0..arena).rev().find(|&i| is_changed(i)).map_or(0, |last| last + 1)
 }

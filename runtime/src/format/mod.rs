@@ -157,9 +157,8 @@ pub(crate) fn read_tensors(
     bytes: &[u8],
     readable: impl FnOnce(&str) -> Result<()>,
 ) -> Result<(String, BTreeMap<String, Tensor>)> {
-    let mut container = container::parse(bytes, |metadata| {
-        readable(metadata.get(KEY).map_or("", String::as_str))
-    })?;
+    let mut container =
+        container::parse(bytes, |metadata| readable(metadata.get(KEY).map_or("", String::as_str)))?;
     let text = container.metadata.remove(KEY).unwrap_or_default();
     let shared: SharedBytes = alloc::sync::Arc::new(bytes.to_vec());
     let tensors = container

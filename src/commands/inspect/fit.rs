@@ -43,7 +43,8 @@ pub(super) fn run(
         budget::of_untrained(limits, &run, &data, &initial)?
     } else {
         let model: Model = open::model(path)?;
-        let metadata = std::fs::metadata(path).with_context(|| format!("{file}: cannot be read"))?;
+        let metadata =
+            std::fs::metadata(path).with_context(|| format!("{file}: cannot be read"))?;
         budget::gates(limits, &file, &model, FileSize::Exact(metadata.len()))?
     };
     let isa = Isa::from_env()?.unwrap_or_else(Isa::best).name();

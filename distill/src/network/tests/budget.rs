@@ -1,6 +1,6 @@
 //! Budgets as they are written, and the widest network under one.
 
-use super::super::{Described, Fit, Sizes, SizeBudget, untrained_int8};
+use super::super::{Described, Fit, SizeBudget, Sizes, untrained_int8};
 use super::{CIFAR, MNIST, NetworkSpec, layered, named};
 use crate::Result;
 
@@ -32,7 +32,10 @@ fn a_budget_reads_numbers_with_units() {
         assert_eq!(budget, expected, "{text}");
         assert_eq!(budget.to_string().parse(), Ok(expected), "{text}");
     }
-    for text in ["", "100", "KiB", "-1 KiB", "0 B", "1e9 MB", "100 Kib", "1.2.3 MB", "NaN B", "64 ram K", "macs"] {
+    for text in [
+        "", "100", "KiB", "-1 KiB", "0 B", "1e9 MB", "100 Kib", "1.2.3 MB", "NaN B", "64 ram K",
+        "macs",
+    ] {
         let error = text.parse::<SizeBudget>().unwrap_err();
         assert!(error.contains("write a number and a unit"), "{error}");
     }
