@@ -207,6 +207,7 @@ Examples:
   hipflask quantize out/digits/student-f32.safetensors --method percentile --calibrate 256
   hipflask quantize out/digits/student-f32.safetensors --to f16 --out small
   hipflask quantize out/fashion/student-f32.safetensors --data fashion.toml --max-drop 0.3 --time 10m
+  hipflask quantize student-f32.safetensors --data fashion.toml --max-drop 0.1 --qat --teacher teacher.onnx
   hipflask quantize out/digits/student-f32.safetensors --to int8 --observer auto --report
   hipflask quantize out/vit/student-f32.safetensors --to w8,w4 --group-size 64
   hipflask quantize network.onnx --data recipe.toml --to int8")]
@@ -242,6 +243,13 @@ pub struct QuantizeArgs {
     /// Go on from where a climb for --max-drop was interrupted or out of time
     #[arg(long, requires = "max_drop")]
     pub resume: bool,
+    /// As the last rung, train on as int8 as the recipe's qat table says (quantization-aware)
+    #[arg(long, requires = "max_drop")]
+    pub qat: bool,
+    /// The teacher that this training imitates [default: the recipe's teacher.file; without one, the
+    /// labels teach]
+    #[arg(long, value_name = "FILE", requires = "qat")]
+    pub teacher: Option<PathBuf>,
     /// Most held samples that choices are made by: validation samples, or training samples that do not
     /// calibrate
     #[arg(long, value_name = "N", default_value_t = HELD as u64, value_parser = positive())]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use hipflask_distill::data::DataSet;
+use hipflask_distill::device::Device;
 use hipflask_quantize::Method;
 use hipflask_runtime::format::ModelFile;
 use hipflask_runtime::graph::{Graph, Layout};
@@ -24,10 +25,15 @@ use crate::report::model::Gate;
 use crate::report::table;
 use crate::stages::budget;
 use crate::stages::convert::{Calibration, Int8, int8, without_samples};
-use crate::stages::ladder::{Climb, climb};
+use crate::stages::diagnosis::Source;
+use crate::stages::folder::RunFolder;
+use crate::stages::ladder::{Climb, LastRung, climb};
 use crate::stages::layers::of_made as layers_of_made;
 use crate::stages::portions::Portions;
+use crate::stages::run::Run;
 use crate::stages::samples::Samples;
+use crate::stages::scored::Scored;
+use crate::stages::{qat, teacher};
 
 #[derive(Serialize)]
 struct Converted {
@@ -61,6 +67,8 @@ struct Job<'a> {
     method: Method,
     /// Of w8 and w4.
     group_size: usize,
+    /// Of `--qat`: how to train, and who teaches.
+    training: Option<(Run, Option<Scored>)>,
     progress: Progress,
 }
 
@@ -91,8 +99,11 @@ pub fn run(args: &QuantizeArgs, common: &Common, out: &mut dyn Write) -> Result<
     let count = args.calibrate.unwrap_or(recipe.quantize.calibration.samples);
     let chooses = args.max_drop.is_some() || args.report || method == Method::Auto;
     let portions = Portions::of(&data, count, chooses.then_some(args.held as usize), args.seed);
+    let training =
+        if args.qat { Some(training(args, recipe.clone(), &data, progress)?) } else { None };
     let job = Job {
         args,
+        training,
         // Of a quantized file, its own size: it says nothing of a float one.
         source_bytes: if quantized {
             std::fs::metadata(&args.model)?.len() as usize
@@ -144,7 +155,12 @@ pub fn run(args: &QuantizeArgs, common: &Common, out: &mut dyn Write) -> Result<
     if !met {
         writeln!(
             out,
-            "Next: hipflask distill RECIPE --qat --student {name}, which trains it as int8"
+            "Next: {}",
+            if args.qat {
+                "train longer as int8 (qat.epochs), or give the student more width"
+            } else {
+                "the same with --qat, whose last rung trains it on as int8"
+            }
         )?;
         return Ok(outcome);
     }
@@ -170,10 +186,19 @@ impl Job<'_> {
                 (Some(made), bytes)
             }
             (Format::Int8, Some(max_drop)) => {
+                let ranges = calibration()?;
+                let training = self.training.as_ref().map(|(run, teacher)| qat::Training {
+                    run,
+                    data: self.data,
+                    student: &self.student.graph,
+                    calibration: &ranges,
+                    teacher: teacher.as_ref().map(|scored| scored.teacher.as_ref()),
+                });
                 let (candidate, report) = climb(&Climb {
                     student: &self.student.graph,
                     student_bytes: self.source_bytes as u64,
                     calibration: calibration()?,
+                    training: training.as_ref().map(|training| training as &dyn LastRung),
                     origin: self.portions.origin,
                     test: Samples::new(&self.data.test, self.preprocess)?,
                     max_drop,
@@ -218,6 +243,39 @@ impl Job<'_> {
         let preprocess = Some(self.preprocess.clone());
         ModelFile { graph: graph.clone(), preprocess, card }.to_bytes()
     }
+}
+
+/// The run whose `[qat]` says how the last rung trains, and its teacher.
+fn training(
+    args: &QuantizeArgs,
+    recipe: Recipe,
+    data: &DataSet,
+    progress: Progress,
+) -> Result<(Run, Option<Scored>)> {
+    let run = Run {
+        places: Recipe::places(args.data.data.as_deref()),
+        device: Device::Cpu,
+        folder: RunFolder::new("."),
+        resume: args.resume,
+        tensorboard: false,
+        recipe,
+        progress,
+    };
+    let file = match (&args.teacher, &run.recipe.teacher.file) {
+        (Some(file), _) => Some(file.clone()),
+        (None, Some(file)) => Some(run.locate("teacher.file", file)?),
+        (None, None) => None,
+    };
+    let teacher = match file {
+        Some(file) => {
+            let source = Source { table: &run.recipe.teacher.of_file(&file), place: "[teacher]" };
+            let scored = Scored::new(teacher::open(&file, &source, data, &Device::Cpu)?, data)?;
+            scored.check(run.recipe.teacher.expect_accuracy, data, Some(&source))?;
+            Some(scored)
+        }
+        None => None,
+    };
+    Ok((run, teacher))
 }
 
 /// `student-f32.safetensors` becomes `student-int8.safetensors`, other names get the format added.

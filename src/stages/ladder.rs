@@ -40,10 +40,18 @@ pub struct Climb<'a> {
     pub resume: bool,
     /// Where the best so far is written; beside it, until the end, what is needed to go on.
     pub path: &'a Path,
+    /// Makes the last rung, where there is one.
+    pub training: Option<&'a dyn LastRung>,
     /// The bytes of a model file with a graph.
     pub encode: &'a dyn Fn(&Graph) -> Vec<u8>,
     /// Progress on stderr.
     pub progress: Progress,
+}
+
+/// Trains a student as int8.
+pub trait LastRung {
+    /// Trains in `folder`, which keeps what is needed to go on, for so many minutes at most.
+    fn train(&self, folder: &Path, minutes: Option<f64>) -> Result<Candidate>;
 }
 
 /// Climbs until a rung loses no more than asked, the time is over or no rung is left; gives what was
@@ -70,6 +78,8 @@ pub fn climb(climb: &Climb<'_>) -> Result<(Candidate, LadderReport)> {
     };
     let mut out_of_time = false;
     let mut rung_started = started;
+    let left = || climb.time.map(|time| time.saturating_sub(started.elapsed()));
+    let mut training = climb.training;
     // Where an earlier climb reached the target there is nothing to go on with.
     while !rungs.last().is_some_and(|last| last.drop <= climb.max_drop + ROUNDING) {
         let candidate = match ladder.climb() {
@@ -78,7 +88,16 @@ pub fn climb(climb: &Climb<'_>) -> Result<(Candidate, LadderReport)> {
                 skipped.push(Skipped { rung, why });
                 continue;
             }
-            Ok(Next::Done) => break,
+            Ok(Next::Done) => {
+                let Some(last) = training.take() else { break };
+                if left().is_some_and(|left| left.is_zero()) {
+                    out_of_time = true;
+                    break;
+                }
+                let minutes = left().map(|left| left.as_secs_f64() / 60.0);
+                let (place, minutes) = folder.training(minutes)?;
+                Box::new(last.train(&place, minutes)?)
+            }
             Err(quantize::Error::Stopped) => {
                 out_of_time = true;
                 break;

@@ -120,6 +120,21 @@ impl LadderFolder {
         Ok(())
     }
 
+    /// The folder of the last rung's training, and its most minutes: `minutes`, or what they were when
+    /// it was begun, because that is part of what it computes.
+    pub fn training(&self, minutes: Option<f64>) -> Result<(PathBuf, Option<f64>)> {
+        let folder = self.folder.join("training");
+        let path = folder.join("minutes.json");
+        if !path.is_file() {
+            write(&path, &serde_json::to_vec(&minutes)?)?;
+            return Ok((folder, minutes));
+        }
+        let name = path.display();
+        let bytes = std::fs::read(&path).with_context(|| format!("{name}: cannot be read"))?;
+        let again = || format!("{name}: is no number of minutes: start again without --resume");
+        Ok((folder, serde_json::from_slice(&bytes).with_context(again)?))
+    }
+
     /// Forgets what was kept.
     pub fn remove(&self) -> Result<()> {
         if !self.folder.exists() {

@@ -159,6 +159,38 @@ fn uneven() -> Workdir {
     workdir
 }
 
+/// The small student with large weights in each row of both layers that cancel each other: of two
+/// pixels that are always black, of two hidden units that are the same. Conversion alone rounds the
+/// others away, and one layer in f32 is not enough.
+fn spoiled() -> Workdir {
+    let workdir = copy_of_small();
+    let bytes = workdir.read("out/student-f32.safetensors");
+    let mut file = ModelFile::from_bytes(&bytes, &LoadLimits::default()).unwrap();
+    let linear: Vec<_> = file.graph.nodes.iter().filter(|n| n.op == Op::Linear).cloned().collect();
+    let mut change = |name: String, with: &dyn Fn(&mut [f32])| {
+        let tensor = &file.graph.tensors[&name];
+        let mut values = tensor.f32s().unwrap().into_owned();
+        with(&mut values);
+        let made = Tensor::from_f32(tensor.shape().clone(), &values);
+        file.graph.tensors.insert(name, made);
+    };
+    let cancel = |row: &mut [f32], at: [usize; 2]| {
+        row[at[0]] += 512.0;
+        row[at[1]] -= 512.0;
+    };
+    change(linear[0].tensor_name("weight"), &|values| {
+        values.chunks_mut(64).for_each(|row| cancel(row, [0, 32]));
+        values.copy_within(..64, 64);
+    });
+    change(linear[0].tensor_name("bias"), &|values| values[1] = values[0]);
+    change(linear[1].tensor_name("weight"), &|values| {
+        let units = values.len() / 10;
+        values.chunks_mut(units).for_each(|row| cancel(row, [0, 1]));
+    });
+    workdir.write("uneven.safetensors", file.to_bytes());
+    workdir
+}
+
 const LADDER: [&str; 6] =
     ["quantize", "uneven.safetensors", "--data", "small.toml", "--to", "int8"];
 
@@ -263,6 +295,43 @@ fn flags_of_the_ladder_that_make_no_sense_are_refused() {
     }
     assert!(refused(&["--max-drop", "101"]).contains("percentage points"));
     assert!(refused(&["--held", "0"]).contains("--held"));
+}
+
+/// The last rung trains: from the labels, or from a teacher, as long as the time allows.
+#[test]
+fn the_last_rung_trains_as_int8() {
+    const LR: &str = "qat.optimizer={ kind = \"adamw\", lr = 0.1 }";
+    let workdir = spoiled();
+    let sets = ["--set", "qat.epochs=20", "--set", LR, "--max-drop", "0", "--qat"];
+    let climb = |more: &[&str]| {
+        let output = workdir.run(&[&LADDER[..], &sets, more, &["--json"]].concat());
+        let report: serde_json::Value = serde_json::from_str(&output.stdout).unwrap();
+        report[0]["ladder"].clone()
+    };
+    let last = |ladder: &serde_json::Value| ladder["rungs"].as_array().unwrap().last().cloned();
+    let ladder = climb(&["--out", "labels"]);
+    let training = last(&ladder).unwrap();
+    assert_eq!(training["rung"], "training", "{ladder}");
+    assert_eq!(training["note"], "20 of 20 epochs from labels");
+    // Better than conversion alone, which is hopeless here.
+    assert!(number(&training, "kl") < number(&ladder["rungs"][0], "kl"), "{ladder}");
+    let written = workdir.read("labels/uneven-int8.safetensors").len();
+    let best = &ladder["rungs"][ladder["best"].as_u64().unwrap() as usize];
+    assert_eq!(best["bytes"], written);
+    assert!(!workdir.path("labels/uneven-int8.ladder").exists());
+
+    let taught = ["--teacher", "out/teacher.safetensors", "--out", "taught"];
+    let ladder = climb(&taught);
+    assert_eq!(last(&ladder).unwrap()["note"], "20 of 20 epochs from the teacher");
+
+    // Out of time before it: a later try goes on with it.
+    let late = ["--out", "late", "--time", "0s"];
+    let ladder = climb(&late);
+    assert_eq!(ladder["out_of_time"], true);
+    let ladder = climb(&["--out", "late", "--resume"]);
+    assert_eq!(last(&ladder).unwrap()["rung"], "training");
+    let output = workdir.run(&["quantize", "uneven.safetensors", "--qat"]);
+    assert!(output.code == 2 && output.stderr.contains("--max-drop"), "{output:?}");
 }
 
 #[test]

@@ -31,6 +31,8 @@ pub enum Rung {
     Rounding,
     /// The layer that costs most stays in f32; then the next one.
     MixedPrecision,
+    /// Training as int8, which is the caller's work.
+    Training,
 }
 
 impl Rung {
@@ -43,10 +45,12 @@ impl Rung {
             Self::BiasCorrection => "bias correction",
             Self::Rounding => "rounding",
             Self::MixedPrecision => "mixed precision",
+            Self::Training => "training",
         }
     }
 }
 
+/// Those that the ladder makes.
 static RUNGS: [Rung; 6] = [
     Rung::Plain,
     Rung::Observers,
@@ -91,6 +95,13 @@ impl Candidate {
     pub fn origin(&self) -> Origin {
         let Self { rung, note, calibration, islands, method, corrected, .. } = self.clone();
         Origin { rung, note, calibration, islands, method, corrected }
+    }
+
+    /// One whose `int8` was trained as such, having begun as `float` with the ranges of `calibration`.
+    pub fn trained(float: Graph, calibration: Calibration, int8: Graph, note: String) -> Self {
+        let method = Method::default();
+        let (rung, islands, corrected) = (Rung::Training, BTreeSet::new(), false);
+        Self { rung, note, int8, float, calibration, islands, method, corrected }
     }
 
     /// The candidate that was kept as `origin` and its two graphs.
@@ -189,7 +200,7 @@ impl<'a> Ladder<'a> {
         }
         let mut candidate = Candidate { rung, note: String::new(), ..self.adopted.clone() };
         match rung {
-            Rung::Plain => {}
+            Rung::Plain | Rung::Training => {}
             Rung::Observers => {
                 if candidate.method == Method::Auto {
                     return Ok(Next::Skipped(rung, "they are chosen already".into()));
