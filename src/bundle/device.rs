@@ -29,8 +29,8 @@ impl Device {
     pub fn find(name: &str, progress: &Progress) -> Result<Self> {
         let target = Target::of(name)?;
         let path = match target {
-            None => native(progress)?,
-            Some(target) => other(target, progress)?,
+            None => native(*progress)?,
+            Some(target) => other(target, *progress)?,
         };
         Self { path, target, board: target::board(name) }.checked()
     }
@@ -75,7 +75,7 @@ fn source() -> Option<&'static Path> {
     source.join("runtime").join("Cargo.toml").is_file().then_some(source)
 }
 
-fn native(progress: &Progress) -> Result<PathBuf> {
+fn native(progress: Progress) -> Result<PathBuf> {
     if let Some(source) = source() {
         progress.line("bundle: building the device binary with cargo");
         return build::native(source).or_else(|error| beside_this_program().ok_or(error));
@@ -98,7 +98,7 @@ fn beside_this_program() -> Option<PathBuf> {
     (String::from_utf8_lossy(&output.stdout).trim() == wanted).then_some(path)
 }
 
-fn other(target: &Target, progress: &Progress) -> Result<PathBuf> {
+fn other(target: &Target, progress: Progress) -> Result<PathBuf> {
     let source = source().with_context(|| {
         format!(
             "{}: the source tree to build the device binary from is gone: build it elsewhere and \

@@ -72,7 +72,9 @@ impl Bundle {
         add("labels.txt", labels.into_bytes());
         add("README.txt", readme::text(&opened, device).into_bytes());
         if browser {
-            PAGE.iter().for_each(|(name, text)| add(name, text.as_bytes().to_vec()));
+            for (name, text) in PAGE {
+                add(name, text.as_bytes().to_vec());
+            }
         }
         let sums = sums::of(&files);
         files.push(File { name: SUMS.into(), bytes: sums.into_bytes(), executable: false });

@@ -79,5 +79,6 @@ fn commands(model: &Model, device: &Device) -> impl Iterator<Item = (String, &'s
 }
 
 fn lines(commands: impl Iterator<Item = (String, &'static str)>) -> String {
-    commands.map(|(command, what)| format!("  {command:<60} {what}\n")).collect()
+    commands
+        .fold(String::new(), |text, (command, what)| text + &format!("  {command:<60} {what}\n"))
 }

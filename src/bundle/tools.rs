@@ -31,7 +31,7 @@ impl Tool {
         let for_linux = !target.is_browser() && !matches!(target.linker, Linker::Ndk { .. });
         match (has_std, linker) {
             (true, Ok(linker)) => return Ok(Self::Cargo { linker }),
-            (true, Err(_)) if for_linux && has_zig() => return Ok(Self::Zigbuild),
+            (true, Err(())) if for_linux && has_zig() => return Ok(Self::Zigbuild),
             _ => {}
         }
         let container = ["docker", "podman"].iter().any(|name| on_path(name).is_some());

@@ -113,7 +113,7 @@ impl Place<'_> {
 
     /// Puts the release in use, by one rename; keeps it and the one before, and removes all others.
     pub(super) fn switch(&self, of: &str) -> Result<()> {
-        let put = if of.ends_with(".part") {
+        let put = if of.strip_suffix(".part").is_some() {
             "[ ! -e releases/$id ] || mv releases/$id releases/.$id.old || exit; \
              mv releases/.$id.part releases/$id || exit; "
         } else {

@@ -66,7 +66,7 @@ impl Board {
         command.args(["-D", "-E", &path("sshd.log"), "-f", &path("sshd_config")]);
         let sshd = command.stdin(Stdio::null()).spawn().unwrap();
         let board = Self { workdir, sshd };
-        let end = Instant::now() + Duration::from_secs(60);
+        let end = Instant::now() + Duration::from_mins(1);
         while !answers(port) {
             if Instant::now() > end {
                 let log = std::fs::read_to_string(board.workdir.path("sshd.log"));
