@@ -334,7 +334,9 @@ fn every_example_loads_and_survives_explain() {
         if path.extension().is_some_and(|extension| extension == "toml") {
             let recipe = Recipe::load(Some(&path), &[]).unwrap();
             recipe.require_student().unwrap();
-            recipe.require_teacher().unwrap();
+            if recipe.distill.peers.is_empty() {
+                recipe.require_teacher().unwrap();
+            }
             assert_eq!(loaded(&recipe.to_toml().unwrap(), &[]), recipe, "{}", path.display());
             recipes += 1;
         }
