@@ -361,8 +361,8 @@ Examples:
 pub struct PredictArgs {
     /// The model
     pub model: PathBuf,
-    /// Images of the model's size (PGM, PPM or raw bytes), sounds of its rate (WAV), tables with its
-    /// columns (CSV, TSV), arrays (.npy), or texts, one in each line (- is standard input)
+    /// Images of the model's size (PNG, JPEG, PGM, PPM or raw bytes), sounds of its rate (WAV), tables
+    /// with its columns (CSV, TSV), arrays (.npy), or texts, one in each line (- is standard input)
     #[arg(required_unless_present = "text", value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// A text; may be given several times

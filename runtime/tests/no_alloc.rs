@@ -7,6 +7,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hipflask_runtime::input::audio::{AudioFrontEnd, Extractor};
+use hipflask_runtime::input::{Frames, Preprocess, TextPreprocess, ValuesPreprocess};
 use hipflask_runtime::kernels::Isa;
 use hipflask_runtime::{Model, Options, Session, View};
 
@@ -67,6 +68,23 @@ fn running_allocates_nothing_on_any_instruction_set_and_number_of_threads() {
     let before = allocations();
     extractor.run(&[1000; 5000], &mut features);
     assert_eq!(allocations() - before, 0, "the audio front end");
+    let shape = [1, front_end.shape()[0], front_end.shape()[1], 1];
+    let bytes: Vec<u8> = (0..70_000).map(|i| if i % 100 == 99 { b'\n' } else { 65 }).collect();
+    for (rule, shape, hop) in [
+        (Preprocess::default(), [1, 28, 28, 1], None),
+        (Preprocess::Values(ValuesPreprocess::default()), [1, 8, 8, 3], None),
+        (Preprocess::Audio(front_end), shape, Some(1000)),
+        (Preprocess::Text(TextPreprocess::bytes(64)), [1, 64, 1, 1], None),
+    ] {
+        let mut frames = Frames::new(&rule, &shape, hop).unwrap();
+        let mut pipe = &bytes[..];
+        frames.next(&mut pipe).unwrap().unwrap();
+        let before = allocations();
+        for _ in 0..5 {
+            frames.next(&mut pipe).unwrap().unwrap();
+        }
+        assert_eq!(allocations() - before, 0, "a stream of {}", rule.reads());
+    }
     let before = allocations();
     drop(std::hint::black_box(vec![1_u8; 10]));
     assert_eq!(allocations() - before, 1, "the counter counts");

@@ -6,17 +6,10 @@
     clippy::arithmetic_side_effects
 )]
 
-use std::io::Cursor;
-
-use image::{DynamicImage, ImageFormat, ImageReader, Limits};
+use hipflask_runtime::input::image::grey;
+use hipflask_runtime::input::picture;
 
 use super::resize;
-
-/// Longest side of a picture.
-const MOST_SIDE: u32 = 1 << 15;
-
-/// Most memory that decoding one picture may take: a small file may promise a huge picture.
-const MOST_BYTES: u64 = 1 << 29;
 
 /// A picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,60 +46,17 @@ pub(super) fn read(bytes: &[u8], size: Option<[usize; 2]>) -> Result<Picture, St
     })
 }
 
-/// The picture in a JPEG or PNG file: 8 bits a channel, without transparency and not turned.
+/// The picture in a JPEG or PNG file as the runtime decodes it.
 ///
 /// The error says what is wrong with the file.
-pub(super) fn decode(bytes: &[u8]) -> Result<Picture, String> {
-    let guessed = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
-    let mut reader = guessed.map_err(|e| format!("cannot be read: {e}"))?;
-    match reader.format() {
-        Some(ImageFormat::Jpeg) if !is_whole_jpeg(bytes) => {
-            return Err("is a JPEG that is cut short".into());
-        }
-        Some(ImageFormat::Jpeg | ImageFormat::Png) => {}
-        _ => return Err("is neither JPEG nor PNG".into()),
+fn decode(bytes: &[u8]) -> Result<Picture, String> {
+    let found = picture::decode(bytes).map_err(|error| error.message().to_string())?;
+    let ([h, w, c], interleaved) = (found.shape, found.pixels);
+    if c == 1 {
+        return Ok(Picture { shape: [1, h, w], pixels: interleaved });
     }
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(MOST_SIDE);
-    limits.max_image_height = Some(MOST_SIDE);
-    limits.max_alloc = Some(MOST_BYTES);
-    reader.limits(limits);
-    let image = reader.decode().map_err(|e| format!("cannot be decoded: {e}"))?;
-    let (w, h) = (image.width() as usize, image.height() as usize);
-    if w == 0 || h == 0 {
-        return Err("has no pixels".into());
-    }
-    Ok(if image.color().has_color() {
-        let interleaved = image.into_rgb8().into_raw();
-        let plane = |c: usize| interleaved.iter().skip(c).step_by(3).copied();
-        Picture { shape: [3, h, w], pixels: (0..3).flat_map(plane).collect() }
-    } else {
-        // Never through a mixture of colours: there are none.
-        Picture { shape: [1, h, w], pixels: DynamicImage::into_luma8(image).into_raw() }
-    })
-}
-
-/// Whether a JPEG goes on to its end marker. Decoders show what is there of a picture that is cut
-/// short and fill the rest with grey.
-fn is_whole_jpeg(bytes: &[u8]) -> bool {
-    // Past the start marker, which the format was guessed by.
-    let mut rest = bytes.get(2..).unwrap_or_default();
-    loop {
-        // Within data of a scan any byte may come before the next marker.
-        let Some(at) = rest.iter().position(|&b| b == 0xff) else { return false };
-        rest = rest.get(at..).unwrap_or_default();
-        match rest {
-            [_, 0xd9, ..] => return true,
-            // Fill bytes, escaped data and markers that stand alone.
-            [_, 0xff, ..] => rest = rest.get(1..).unwrap_or_default(),
-            [_, 0x00 | 0x01 | 0xd0..=0xd8, ..] => rest = rest.get(2..).unwrap_or_default(),
-            [_, _, high, low, ..] => {
-                let len = usize::from(u16::from_be_bytes([*high, *low]));
-                rest = rest.get(len.saturating_add(2)..).unwrap_or_default();
-            }
-            _ => return false,
-        }
-    }
+    let plane = |channel: usize| interleaved.iter().skip(channel).step_by(c).copied();
+    Ok(Picture { shape: [c, h, w], pixels: (0..c).flat_map(plane).collect() })
 }
 
 /// Images `[c, h, w]` that lie one after another with `channels` instead of `c` channels: grey is
@@ -136,9 +86,53 @@ pub(super) fn with_channels(
     }
 }
 
-/// In 16 bits behind the point, rounded.
-fn grey(rgb: [u8; 3]) -> u8 {
-    let weighted =
-        rgb.iter().zip([19595_u32, 38470, 7471]).map(|(&v, k)| u32::from(v).wrapping_mul(k));
-    (weighted.sum::<u32>().saturating_add(0x8000) >> 16) as u8
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use std::io::Cursor;
+
+    use image::{DynamicImage, ImageFormat, RgbaImage};
+
+    use super::*;
+
+    /// Against the `image` crate, which uses the same two decoders in its own way.
+    #[test]
+    fn pixels_are_those_of_the_image_crate() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../runtime/tests/pictures");
+        let names = ["colour.png", "444.jpg", "420.jpg", "progressive.jpg", "grey.jpg", "cmyk.jpg"];
+        let mut files: Vec<_> =
+            names.iter().map(|name| std::fs::read(format!("{folder}/{name}")).unwrap()).collect();
+        let pixels: Vec<u8> = (0..9 * 7 * 4).map(|i| (i * i % 251) as u8).collect();
+        let rgba = DynamicImage::from(RgbaImage::from_vec(9, 7, pixels).unwrap());
+        let images = [
+            rgba.to_luma_alpha8().into(),
+            rgba.to_luma_alpha16().into(),
+            rgba.to_luma16().into(),
+            rgba.to_rgb16().into(),
+            rgba.to_rgba16().into(),
+            rgba.to_rgb8().into(),
+            rgba,
+        ];
+        for image in images {
+            let image: DynamicImage = image;
+            let mut file = Cursor::new(Vec::new());
+            image.write_to(&mut file, ImageFormat::Png).unwrap();
+            files.push(file.into_inner());
+        }
+        for (number, file) in files.iter().enumerate() {
+            let theirs = image::load_from_memory(file).unwrap();
+            let (h, w) = (theirs.height() as usize, theirs.width() as usize);
+            let ours = picture::decode(file).unwrap();
+            let (channels, theirs) = match theirs.color().has_color() {
+                true => (3, theirs.into_rgb8().into_raw()),
+                false => (1, theirs.into_luma8().into_raw()),
+            };
+            assert_eq!(ours.shape, [h, w, channels], "file {number}");
+            assert!(ours.pixels == theirs, "file {number}");
+            let planar = read(file, None).unwrap();
+            assert_eq!(planar.shape, [channels, h, w], "file {number}");
+            let last = [planar.pixels[h * w - 1], *planar.pixels.last().unwrap()];
+            assert_eq!(last, [theirs[(h * w - 1) * channels], *theirs.last().unwrap()]);
+        }
+    }
 }

@@ -5,7 +5,7 @@ use alloc::format;
 use alloc::vec::Vec;
 use core::iter;
 
-use super::{Array, Preprocess, ValuesPreprocess, csv, image};
+use super::{Array, Element, ImagePreprocess, Preprocess, ValuesPreprocess, csv, image, npy};
 use crate::graph::Layout;
 use crate::{Error, ErrorKind, Result};
 
@@ -26,15 +26,17 @@ impl Preprocess {
     /// The inputs in the bytes of `file` for a network in device layout whose input has `shape`,
     /// which includes the batch: one in an image (see [`image::decode`]) or a sound (WAV), one in each
     /// row of a table ([`TablePreprocess::rows`](super::TablePreprocess::rows)), one or many in an array
-    /// (`.npy`), one in each line of text that is not empty.
+    /// (`.npy`; of images it holds uint8, `[h, w, c]`), one in each line of text that is not empty.
     pub fn inputs<'a>(&'a self, file: &'a [u8], shape: &[usize]) -> Result<Inputs<'a>> {
         match self {
+            Self::Image(rule) if file.starts_with(npy::MAGIC) => {
+                pixels(rule, &Array::npy(file)?, shape)
+            }
             Self::Image(rule) => {
-                let elements = shape.iter().fold(1_usize, |n, &d| n.saturating_mul(d));
-                let size = Layout::Nhwc.image(shape).unwrap_or([1, 1, elements]);
+                let size = image_size(shape);
                 let pixels = image::decode(file, size)?;
                 let mut values = Vec::new();
-                rule.apply_nhwc(pixels, size[2], &mut values);
+                rule.apply_nhwc(&pixels, size[2], &mut values);
                 Ok(Box::new(iter::once(Ok(Input { at: None, values }))))
             }
             Self::Table(table) => {
@@ -47,7 +49,7 @@ impl Preprocess {
                 let values = front_end.features(file)?;
                 Ok(Box::new(iter::once(Ok(Input { at: None, values }))))
             }
-            Self::Values(rule) => array(rule, &Array::npy(file)?, shape),
+            Self::Values(rule) => values(rule, &Array::npy(file)?, shape),
             Self::Text(rule) => {
                 rule.check_bytes()?;
                 let lines = (1..).zip(csv::text(file)?.lines());
@@ -62,37 +64,99 @@ impl Preprocess {
     }
 }
 
-fn array<'a>(rule: &'a ValuesPreprocess, array: &Array<'a>, shape: &[usize]) -> Result<Inputs<'a>> {
-    let image = Layout::Nhwc.image(shape);
-    let sample = match image {
-        Some([h, w, c]) if !rule.channels_last => [c, h, w].to_vec(),
-        Some(size) => size.to_vec(),
-        None => shape.get(1..).unwrap_or_default().to_vec(),
-    };
-    let size = sample.iter().product::<usize>();
-    let count = count(array.shape(), &sample).ok_or_else(|| {
+/// `[h, w, c]` of an image for an input of `shape`; one row where that is no image.
+pub(super) fn image_size(shape: &[usize]) -> [usize; 3] {
+    let elements = shape.iter().fold(1_usize, |n, &d| n.saturating_mul(d));
+    Layout::Nhwc.image(shape).unwrap_or([1, 1, elements])
+}
+
+/// Images in an array of bytes.
+fn pixels<'a>(rule: &ImagePreprocess, array: &Array<'a>, shape: &[usize]) -> Result<Inputs<'a>> {
+    if array.element() != Element::U8 {
+        let what =
+            format!("the array holds {:?}, images are bytes: save it as uint8", array.element());
+        return Err(Error::new(ErrorKind::Input, "", what));
+    }
+    let [h, w, channels] = image_size(shape);
+    let order = Order { sample: [h, w, channels].to_vec(), channels, channels_first: false };
+    let tables = rule.tables(channels);
+    inputs(array, order, move |value, channel| tables[channel][value as usize])
+}
+
+fn values<'a>(
+    rule: &'a ValuesPreprocess,
+    array: &Array<'a>,
+    shape: &[usize],
+) -> Result<Inputs<'a>> {
+    let order = Order::of_values(rule, shape);
+    inputs(array, order, |value, channel| rule.apply(value as f32, channel))
+}
+
+/// The samples of `array`, each value with its channel by `apply`.
+fn inputs<'a>(
+    array: &Array<'a>,
+    order: Order,
+    apply: impl Fn(f64, usize) -> f32 + 'a,
+) -> Result<Inputs<'a>> {
+    let count = count(array.shape(), &order.sample).ok_or_else(|| {
         let what = format!(
-            "the array has shape {:?}, the model takes {sample:?}, or many of them one after another",
-            array.shape()
+            "the array has shape {:?}, the model takes {:?}, or many of them one after another",
+            array.shape(),
+            order.sample
         );
         Error::new(ErrorKind::Input, "", what)
     })?;
-    let whole = array.shape().len() <= sample.len();
-    let channels = match image {
-        Some([_, _, channels]) => channels,
-        None => size,
-    };
-    // Where value `i` of the device's input stands in a sample of the array.
-    let plane = size / channels.max(1);
-    let channels_first = image.is_some() && !rule.channels_last;
-    let place =
-        move |i: usize| if channels_first { i % channels * plane + i / channels } else { i };
+    let whole = array.shape().len() <= order.sample.len();
     let array = array.clone();
     Ok(Box::new((0..count).map(move |at| {
-        let value = |i: usize| rule.apply(array.at(at * size + place(i)) as f32, i % channels);
-        let values = (0..size).map(value).collect();
-        Ok(Input { at: (!whole).then_some(at), values })
+        let size = order.len();
+        let value = |i: usize| apply(array.at(at * size + order.place(i)), order.channel(i));
+        Ok(Input { at: (!whole).then_some(at), values: (0..size).map(value).collect() })
     })))
+}
+
+/// The order of a sample's values in files, beside that of the device.
+pub(super) struct Order {
+    /// Shape of a sample in a file.
+    sample: Vec<usize>,
+    channels: usize,
+    channels_first: bool,
+}
+
+impl Order {
+    /// The order of `rule` for an input of `shape`.
+    pub(super) fn of_values(rule: &ValuesPreprocess, shape: &[usize]) -> Self {
+        let sample = shape.get(1..).unwrap_or_default();
+        match Layout::Nhwc.image(shape) {
+            Some([h, w, channels]) => {
+                let channels_first = !rule.channels_last;
+                let sample = if channels_first { [channels, h, w] } else { [h, w, channels] };
+                Self { sample: sample.to_vec(), channels, channels_first }
+            }
+            None => Self {
+                sample: sample.to_vec(),
+                channels: sample.iter().product(),
+                channels_first: false,
+            },
+        }
+    }
+
+    /// Values of a sample.
+    pub(super) fn len(&self) -> usize {
+        self.sample.iter().product()
+    }
+
+    /// Where value `i` of the device's input stands in a sample of the file.
+    pub(super) fn place(&self, i: usize) -> usize {
+        let channels = self.channels.max(1);
+        let plane = self.len() / channels;
+        if self.channels_first { i % channels * plane + i / channels } else { i }
+    }
+
+    /// The channel of value `i` of the device's input.
+    pub(super) fn channel(&self, i: usize) -> usize {
+        i % self.channels.max(1)
+    }
 }
 
 /// How many samples of shape `sample` are in an array of shape `array`; dimensions of 1 do not count.
@@ -129,6 +193,28 @@ mod tests {
         for (at, (found, values)) in found.unwrap().into_iter().zip(expected).enumerate() {
             assert_eq!(found, Input { at: Some(at), values: values.to_vec() });
         }
+    }
+
+    #[test]
+    fn arrays_of_bytes_are_images() {
+        let bytes: Vec<u8> = [0, 51, 102, 153, 204, 255, 0, 255].to_vec();
+        let rule = Preprocess::Image(ImagePreprocess {
+            range: [0.0, 5.0],
+            mean: [0.0, 1.0].into(),
+            std: [1.0].into(),
+        });
+        let many = file("|u1", false, &[2, 1, 2, 2], &bytes);
+        let found = rule.inputs(&many, &[1, 1, 2, 2]).unwrap().collect::<Result<Vec<_>>>().unwrap();
+        // 51 is a fifth of 255; of the second channel 1 is subtracted.
+        let expected = [[0.0, 0.0, 2.0, 2.0], [4.0, 4.0, 0.0, 4.0]];
+        for (at, values) in expected.into_iter().enumerate() {
+            assert_eq!(found[at], Input { at: Some(at), values: values.to_vec() });
+        }
+        let wide = file("<u2", false, &[1, 2, 2], &bytes);
+        let error = rule.inputs(&wide, &[1, 1, 2, 2]).err().unwrap();
+        assert!(error.message().contains("U16, images are bytes"), "{error}");
+        let error = rule.inputs(&many, &[1, 2, 2, 1]).err().unwrap();
+        assert!(error.message().contains("shape [2, 1, 2, 2], the model takes [2, 2, 1]"));
     }
 
     #[test]

@@ -5,7 +5,11 @@ pub mod csv;
 mod file;
 pub mod image;
 pub mod npy;
+#[cfg(feature = "pictures")]
+pub mod picture;
 mod pixels;
+#[cfg(feature = "std")]
+mod stream;
 pub mod table;
 pub mod text;
 mod values;
@@ -22,6 +26,8 @@ use audio::AudioFrontEnd;
 pub use file::Input;
 pub use npy::{Array, Element};
 pub use pixels::ImagePreprocess;
+#[cfg(feature = "std")]
+pub use stream::{Frame, Frames};
 pub use table::{Column, ColumnRule, Missing, TablePreprocess};
 pub use text::TextPreprocess;
 pub use values::ValuesPreprocess;

@@ -47,13 +47,23 @@ impl ImagePreprocess {
         core::array::from_fn(|byte| ((low + byte as f32 / 255.0 * (high - low)) - mean) / std)
     }
 
+    /// [`ImagePreprocess::table`] of each of `channels`.
+    pub fn tables(&self, channels: usize) -> Vec<[f32; 256]> {
+        (0..channels).map(|channel| self.table(channel)).collect()
+    }
+
     /// Bytes in `[h, w, c]` order to the network's input in the same order.
     pub fn apply_nhwc(&self, bytes: &[u8], channels: usize, output: &mut Vec<f32>) {
-        let tables: Vec<[f32; 256]> = (0..channels).map(|c| self.table(c)).collect();
-        output.clear();
-        let pixels = bytes.chunks_exact(channels.max(1));
-        output.extend(pixels.flat_map(|p| p.iter().zip(&tables).map(|(&b, t)| t[usize::from(b)])));
+        apply(&self.tables(channels), bytes, output);
     }
+}
+
+/// As [`ImagePreprocess::apply_nhwc`] by the tables of all channels; allocates nothing where `output`
+/// has room.
+pub(super) fn apply(tables: &[[f32; 256]], bytes: &[u8], output: &mut Vec<f32>) {
+    output.clear();
+    let pixels = bytes.chunks_exact(tables.len().max(1));
+    output.extend(pixels.flat_map(|p| p.iter().zip(tables).map(|(&b, t)| t[usize::from(b)])));
 }
 
 #[cfg(test)]

@@ -69,8 +69,18 @@ impl TextPreprocess {
     /// The input that the bytes of `text` become.
     pub fn bytes_of(&self, text: &str) -> Vec<f32> {
         let mut input = Vec::with_capacity(self.length);
-        self.append(normalized(text).bytes().map(u32::from), &mut input);
+        self.append_bytes(text, &mut input);
         input
+    }
+
+    /// Appends the input that the bytes of `text` become; allocates nothing where there is room.
+    pub fn append_bytes(&self, text: &str, output: &mut Vec<f32>) {
+        // The bytes of `normalized(text)`.
+        let words = text.split_whitespace().enumerate().flat_map(|(at, word)| {
+            let space = (at > 0).then_some(b' ');
+            space.into_iter().chain(word.bytes())
+        });
+        self.append(words.map(u32::from), output);
     }
 
     /// Appends the input that the numbers of tokens become.

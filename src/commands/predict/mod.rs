@@ -1,4 +1,4 @@
-//! `predict`: the best classes of images (PGM, PPM or raw bytes), sounds (WAV), rows of tables and texts.
+//! `predict`: the best classes of images (pictures or raw bytes), sounds (WAV), rows of tables and texts.
 
 mod texts;
 

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::Write;
 
+use hipflask_runtime::input::Frames;
 use hipflask_runtime::{PlannedStep, Result};
 use serde::Serialize;
 
@@ -17,6 +18,9 @@ struct Info<'a> {
     macs: u64,
     arena_bytes: usize,
     scratch_bytes: usize,
+    /// Of `predict --stream`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frame_bytes: Option<usize>,
     isa: &'a str,
     labels: &'a [String],
     steps: Vec<PlannedStep>,
@@ -25,6 +29,9 @@ struct Info<'a> {
 pub(crate) fn run(path: &str, flags: Flags, out: &mut dyn Write) -> Result<Outcome> {
     let (model, session) = open(path, flags)?;
     let graph = model.graph();
+    let frames = model
+        .preprocess()
+        .and_then(|rule| Frames::new(rule, &session.inputs()[0].shape, None).ok());
     let info = Info {
         name: &graph.name,
         layers: graph.nodes.len(),
@@ -33,6 +40,7 @@ pub(crate) fn run(path: &str, flags: Flags, out: &mut dyn Write) -> Result<Outco
         macs: graph.macs(),
         arena_bytes: session.arena_bytes(),
         scratch_bytes: session.scratch_bytes(),
+        frame_bytes: frames.and_then(|frames| frames.frame_bytes()),
         isa: session.isa().name(),
         labels: &model.card().labels,
         steps: session.steps().collect(),
@@ -70,5 +78,8 @@ pub(crate) fn run(path: &str, flags: Flags, out: &mut dyn Write) -> Result<Outco
         info.scratch_bytes,
         info.isa
     );
+    if let (Some(bytes), Some(rule)) = (info.frame_bytes, model.preprocess()) {
+        let _ = writeln!(text, "reads {}, in streams of {bytes} bytes each", rule.reads());
+    }
     print(out, &text)
 }

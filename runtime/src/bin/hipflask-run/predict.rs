@@ -1,78 +1,92 @@
-//! `predict`: the best classes of images (PGM, PPM or raw bytes), sounds (WAV), rows of tables and lines of text.
+//! `predict`: the best classes of what is in files, folders and streams.
 
-use std::fmt::Write as _;
-use std::io::Write;
-use std::path::Path;
+use std::io::{BufRead, BufReader, Write};
 
-use hipflask_runtime::{Error, ErrorKind, Model, Result};
-use serde::Serialize;
+use hipflask_runtime::input::{Frames, Preprocess};
+use hipflask_runtime::{Error, ErrorKind, Model, Result, Session};
 
-use crate::{Flags, Outcome, open, print, to_json};
+use crate::ranking::{Ranking, labels};
+use crate::{Flags, Outcome, open, sources};
 
-/// Classes printed for a file.
-const TOP: usize = 3;
-
-#[derive(Serialize)]
-struct Prediction {
-    file: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    at: Option<usize>,
-    top: Vec<Class>,
-}
-
-#[derive(Serialize)]
-struct Class {
-    index: usize,
-    label: String,
-    score: f32,
-}
-
+/// Answers for files and folders; `-` is `input`.
 pub(crate) fn run(
     path: &str,
-    files: &[&str],
+    names: &[&str],
     flags: Flags,
+    input: &mut dyn BufRead,
     out: &mut dyn Write,
 ) -> Result<Outcome> {
     let (model, mut session) = open(path, flags)?;
-    let preprocess = model.preprocess().ok_or_else(|| {
-        let what = "says nothing of its preprocessing, so bytes cannot become its input";
-        Error::new(ErrorKind::Input, path, what)
-    })?;
+    let preprocess = preprocess(&model, path)?;
+    let labels = labels(&model, &session);
+    let mut ranking = Ranking::new(&labels, flags)?;
     let shape = session.inputs()[0].shape.to_vec();
-    for &file in files {
-        let bytes = hipflask_runtime::file::open(Path::new(file))?;
-        let in_file = |error: Error| error.in_file(file);
+    for file in sources::files(names, preprocess)? {
+        let bytes = sources::read(&file, input)?;
+        let in_file = |error: Error| error.in_file(&file);
         for input in preprocess.inputs((*bytes).as_ref(), &shape).map_err(in_file)? {
             let input = input.map_err(in_file)?;
-            let scores = session.predict(&input.values)?;
-            let prediction =
-                Prediction { file: file.into(), at: input.at, top: best(&model, scores) };
-            print(out, &if flags.json { to_json(&prediction) } else { prediction.text() })?;
+            let line = ranking.line(&file, input.at, session.predict(&input.values)?);
+            if !write(out, line) {
+                return Ok(Outcome::Done);
+            }
         }
     }
     Ok(Outcome::Done)
 }
 
-/// The classes of the highest scores, best first.
-fn best(model: &Model, scores: &[f32]) -> Vec<Class> {
-    let mut order: Vec<usize> = (0..scores.len()).collect();
-    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
-    let label = |class: usize| model.card().labels.get(class).cloned().unwrap_or_default();
-    let top = order.into_iter().take(TOP);
-    top.map(|class| Class { index: class, label: label(class), score: scores[class] }).collect()
+/// Answers for each frame of a file, `-` being `input`, as soon as it is there.
+pub(crate) fn stream(
+    path: &str,
+    file: &str,
+    flags: Flags,
+    input: &mut dyn BufRead,
+    out: &mut dyn Write,
+) -> Result<Outcome> {
+    let (model, mut session) = open(path, flags)?;
+    let shape = session.inputs()[0].shape.to_vec();
+    let mut frames = Frames::new(preprocess(&model, path)?, &shape, flags.hop)?;
+    if file == "-" {
+        return answer(&model, &mut session, &mut frames, flags, (file, input), out);
+    }
+    let opened = std::fs::File::open(file)
+        .map_err(|e| Error::new(ErrorKind::Io, file, format!("cannot be read: {e}")))?;
+    let input = &mut BufReader::new(opened);
+    answer(&model, &mut session, &mut frames, flags, (file, input), out)
 }
 
-impl Prediction {
-    /// One line; a row is named as `file:line`.
-    fn text(&self) -> String {
-        let mut text = self.file.clone();
-        if let Some(at) = self.at {
-            let _ = write!(text, ":{at}");
+/// After the first frame nothing is allocated, whatever a stream's length.
+fn answer(
+    model: &Model,
+    session: &mut Session,
+    frames: &mut Frames<'_>,
+    flags: Flags,
+    (file, input): (&str, &mut dyn BufRead),
+    out: &mut dyn Write,
+) -> Result<Outcome> {
+    let labels = labels(model, session);
+    let mut ranking = Ranking::new(&labels, flags)?;
+    while let Some(frame) = frames.next(input).map_err(|error| error.in_file(file))? {
+        let line = ranking.line(file, Some(frame.at), session.predict(frame.values)?);
+        if !write(out, line) {
+            break;
         }
-        text.push(':');
-        for Class { index, label, score } in &self.top {
-            let _ = write!(text, "  {index} {label} ({score:.3})");
-        }
-        text + "\n"
     }
+    Ok(Outcome::Done)
 }
+
+/// Whether somebody still reads.
+fn write(out: &mut dyn Write, line: &[u8]) -> bool {
+    out.write_all(line).and_then(|()| out.flush()).is_ok()
+}
+
+fn preprocess<'m>(model: &'m Model, path: &str) -> Result<&'m Preprocess> {
+    model.preprocess().ok_or_else(|| {
+        let what = "says nothing of its preprocessing, so bytes cannot become its input";
+        Error::new(ErrorKind::Input, path, what)
+    })
+}
+
+#[cfg(test)]
+#[path = "predict_tests.rs"]
+mod tests;
