@@ -1,4 +1,4 @@
-/* The C interface of hipflask's runtime. Made by scripts/c-header from runtime/capi/src: do not edit. */
+/* The C interface of hipflask's runtime. Made from runtime/capi/src by its test header.rs: do not edit. */
 
 #ifndef HIPFLASK_H
 #define HIPFLASK_H
