@@ -213,8 +213,8 @@ mod tests {
         let wide = file("<u2", false, &[1, 2, 2], &bytes);
         let error = rule.inputs(&wide, &[1, 1, 2, 2]).err().unwrap();
         assert!(error.message().contains("U16, images are bytes"), "{error}");
-        let error = rule.inputs(&many, &[1, 2, 2, 1]).err().unwrap();
-        assert!(error.message().contains("shape [2, 1, 2, 2], the model takes [2, 2, 1]"));
+        let error = rule.inputs(&many, &[1, 4, 2, 1]).err().unwrap();
+        assert!(error.message().contains("shape [2, 1, 2, 2], the model takes [4, 2, 1]"));
     }
 
     #[test]

@@ -112,7 +112,7 @@ fn check([h, w]: [usize; 2], bytes: usize) -> Result<usize> {
     match count {
         Some(count) if h.max(w) <= MOST_SIDE && count <= MOST_BYTES => Ok(count),
         _ => Err(refused(format!(
-            "cannot be decoded: {w}×{h} pixels are more than {MOST_SIDE} a side or {} MiB",
+            "cannot be decoded: {w}×{h} pixels are beyond the limit of {MOST_SIDE} a side and {} MiB",
             MOST_BYTES >> 20
         ))),
     }
