@@ -1,9 +1,7 @@
 //! Arrays of numpy as inputs, seen where they lie.
 
 use hipflask_runtime::{DType, Error, Port, View};
-use numpy::{
-    PyArrayDescrMethods, PyReadonlyArrayDyn, PyUntypedArray, PyUntypedArrayMethods,
-};
+use numpy::{PyReadonlyArrayDyn, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 
 use crate::error::input;
@@ -29,7 +27,8 @@ impl<'py> Held<'py> {
             return Err(input(at(), what));
         }
         if !array.is_c_contiguous() {
-            let what = "is not contiguous in memory: give numpy.ascontiguousarray(x), which copies it";
+            let what =
+                "is not contiguous in memory: give numpy.ascontiguousarray(x), which copies it";
             return Err(input(at(), what));
         }
         let held = match port.dtype {
@@ -53,7 +52,9 @@ impl<'py> Held<'py> {
             Self::F32(array) => array.as_slice().map(View::F32),
             Self::I8(array) => array.as_slice().map(View::I8),
         };
-        view.map_err(|_| input("input", "is not aligned in memory: give numpy.ascontiguousarray(x)"))
+        view.map_err(|_| {
+            input("input", "is not aligned in memory: give numpy.ascontiguousarray(x)")
+        })
     }
 }
 

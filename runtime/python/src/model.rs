@@ -70,7 +70,12 @@ impl Model {
     /// A model from the bytes of its file.
     #[staticmethod]
     #[pyo3(signature = (bytes, *, threads = 1, isa = None))]
-    fn from_bytes(py: Python<'_>, bytes: &[u8], threads: usize, isa: Option<&str>) -> PyResult<Self> {
+    fn from_bytes(
+        py: Python<'_>,
+        bytes: &[u8],
+        threads: usize,
+        isa: Option<&str>,
+    ) -> PyResult<Self> {
         let read = || {
             let options = options(threads, isa)?;
             let file = ModelFile::from_bytes(bytes, &LoadLimits::default())?;
@@ -120,7 +125,8 @@ impl Model {
         source: Source,
         top: usize,
     ) -> PyResult<Bound<'py, PyList>> {
-        let answers = py.detach(|| self.answers(source, top)).map_err(|error| raised(py, &error))?;
+        let answers =
+            py.detach(|| self.answers(source, top)).map_err(|error| raised(py, &error))?;
         let list = PyList::empty(py);
         for (at, best) in answers {
             let answer = PyDict::new(py);
@@ -233,7 +239,9 @@ impl Model {
         })?;
         let (name, bytes): (_, hipflask_runtime::SharedBytes) = match source {
             Source::Bytes(bytes) => (String::new(), std::sync::Arc::new(bytes)),
-            Source::File(path) => (path.display().to_string(), hipflask_runtime::file::open(&path)?),
+            Source::File(path) => {
+                (path.display().to_string(), hipflask_runtime::file::open(&path)?)
+            }
         };
         let in_file = |error: Error| if name.is_empty() { error } else { error.in_file(&name) };
         let port = self.inputs.first().ok_or_else(|| input("model", "has no input"))?;
@@ -289,5 +297,8 @@ fn dict<'py>(
 }
 
 fn broken() -> Error {
-    input("model", "was left half-way by a fault of hipflask itself: open it anew, and please report it")
+    input(
+        "model",
+        "was left half-way by a fault of hipflask itself: open it anew, and please report it",
+    )
 }
