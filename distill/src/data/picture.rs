@@ -88,7 +88,8 @@ pub(super) fn with_channels(
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
+    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+    #![expect(clippy::arithmetic_side_effects, reason = "tests")]
     use std::io::Cursor;
 
     use image::{DynamicImage, ImageFormat, RgbaImage};
@@ -104,7 +105,7 @@ mod tests {
             names.iter().map(|name| std::fs::read(format!("{folder}/{name}")).unwrap()).collect();
         let pixels: Vec<u8> = (0..9 * 7 * 4).map(|i| (i * i % 251) as u8).collect();
         let rgba = DynamicImage::from(RgbaImage::from_vec(9, 7, pixels).unwrap());
-        let images = [
+        let images: [DynamicImage; 7] = [
             rgba.to_luma_alpha8().into(),
             rgba.to_luma_alpha16().into(),
             rgba.to_luma16().into(),
@@ -114,7 +115,6 @@ mod tests {
             rgba,
         ];
         for image in images {
-            let image: DynamicImage = image;
             let mut file = Cursor::new(Vec::new());
             image.write_to(&mut file, ImageFormat::Png).unwrap();
             files.push(file.into_inner());
@@ -123,9 +123,10 @@ mod tests {
             let theirs = image::load_from_memory(file).unwrap();
             let (h, w) = (theirs.height() as usize, theirs.width() as usize);
             let ours = picture::decode(file).unwrap();
-            let (channels, theirs) = match theirs.color().has_color() {
-                true => (3, theirs.into_rgb8().into_raw()),
-                false => (1, theirs.into_luma8().into_raw()),
+            let (channels, theirs) = if theirs.color().has_color() {
+                (3, theirs.into_rgb8().into_raw())
+            } else {
+                (1, theirs.into_luma8().into_raw())
             };
             assert_eq!(ours.shape, [h, w, channels], "file {number}");
             assert!(ours.pixels == theirs, "file {number}");

@@ -15,8 +15,8 @@ fn folder() -> PathBuf {
 fn jni() -> Option<PathBuf> {
     let of_path = || {
         let folders = std::env::var_os("PATH")?;
-        let javac = std::env::split_paths(&folders).map(|folder| folder.join("javac"));
-        let javac = javac.filter_map(|path| path.canonicalize().ok()).next()?;
+        let javac = std::env::split_paths(&folders)
+            .find_map(|folder| folder.join("javac").canonicalize().ok())?;
         Some(javac.parent()?.parent()?.to_path_buf())
     };
     let home = std::env::var_os("JAVA_HOME").map(PathBuf::from).or_else(of_path)?;
@@ -26,8 +26,8 @@ fn jni() -> Option<PathBuf> {
 /// The static library, which cargo builds before this test, in the folder above this program's.
 fn library() -> PathBuf {
     let program = std::env::current_exe().unwrap();
-    let found = program.ancestors().map(|folder| folder.join("libhipflask_c.a"));
-    found.into_iter().find(|path| path.is_file()).expect("libhipflask_c.a beside the tests")
+    let mut found = program.ancestors().map(|folder| folder.join("libhipflask_c.a"));
+    found.find(|path| path.is_file()).expect("libhipflask_c.a beside the tests")
 }
 
 /// Runs a program to its end; what it printed.

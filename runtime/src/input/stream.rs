@@ -44,7 +44,7 @@ pub struct Frames<'a> {
 enum Kind<'a> {
     Image { tables: Vec<[f32; 256]> },
     Values { rule: &'a ValuesPreprocess, order: Order },
-    Audio { extractor: Extractor, window: Vec<i16>, hop: usize },
+    Audio { extractor: Box<Extractor>, window: Vec<i16>, hop: usize },
     Text(&'a TextPreprocess),
 }
 
@@ -76,7 +76,7 @@ impl<'a> Frames<'a> {
                 if !(1..=length).contains(&hop) {
                     return refuse(format!("a hop of {hop} samples: 1 to {length} are possible"));
                 }
-                let extractor = Extractor::new(front_end)?;
+                let extractor = Box::new(Extractor::new(front_end)?);
                 let window = vec![0; length];
                 (Kind::Audio { extractor, window, hop }, length.saturating_mul(size_of::<i16>()))
             }
@@ -161,7 +161,7 @@ fn heard(
     let (bytes, _) = bytes.split_at_mut(new.saturating_mul(size_of::<i16>()).min(bytes.len()));
     let count = fill(from, bytes)?;
     if count < bytes.len() {
-        let whole_samples = count % size_of::<i16>() == 0;
+        let whole_samples = count.is_multiple_of(size_of::<i16>());
         return match at {
             _ if count == 0 => Ok(false),
             1.. if whole_samples => Ok(false),
@@ -208,7 +208,7 @@ fn fill(from: &mut dyn BufRead, mut bytes: &mut [u8]) -> Result<usize> {
         match from.read(bytes) {
             Ok(0) => break,
             Ok(count) => {
-                bytes = bytes.split_at_mut_checked(count).map_or(&mut [], |(_, rest)| rest)
+                bytes = bytes.split_at_mut_checked(count).map_or(&mut [], |(_, rest)| rest);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(unreadable(&error)),
@@ -229,7 +229,8 @@ fn unreadable(error: &io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
+    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+    #![expect(clippy::arithmetic_side_effects, reason = "tests")]
     use super::*;
     use crate::input::ImagePreprocess;
     use crate::input::audio::AudioFrontEnd;
@@ -262,7 +263,7 @@ mod tests {
         let (found, error) = read(&rule, &shape, None, &bytes);
         let file = rule.inputs(&bytes[..4], &shape).unwrap().next().unwrap().unwrap();
         assert_eq!((found.len(), &found[0]), (2, &(0, file.values)));
-        assert_eq!(found[1].1[1], 53.0_f32 / 255.0 - 1.0);
+        assert_eq!(found[1].1[1].to_bits(), (53.0_f32 / 255.0 - 1.0).to_bits());
         assert_eq!((found[1].0, error), (1, None));
         let (found, error) = read(&rule, &shape, None, &bytes[..7]);
         let wanted = "frame 1: ends after 3 of 4 bytes: 1 are missing";

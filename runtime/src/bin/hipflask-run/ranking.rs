@@ -80,7 +80,7 @@ impl<'a> Ranking<'a> {
                 let _ = write!(line, ":{at}");
             }
             line.push(b':');
-            for Class { index, label, score } in top.iter() {
+            for Class { index, label, score } in &*top {
                 let _ = write!(line, "  {index} {label} ({score:.3})");
             }
         }
