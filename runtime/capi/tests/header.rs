@@ -19,7 +19,7 @@ fn made() -> String {
     let config = cbindgen::Config::from_file(folder().join("cbindgen.toml")).unwrap();
     let files = ["model", "session", "status"].map(|name| folder().join(format!("src/{name}.rs")));
     let builder = cbindgen::Builder::new().with_config(config);
-    let builder = files.iter().fold(builder, |builder, file| builder.with_src(file));
+    let builder = files.iter().fold(builder, cbindgen::Builder::with_src);
     let mut bytes = Vec::new();
     builder.generate().unwrap().write(&mut bytes);
     String::from_utf8(bytes).unwrap()

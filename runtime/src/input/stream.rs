@@ -230,7 +230,6 @@ fn unreadable(error: &io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-    #![expect(clippy::arithmetic_side_effects, reason = "tests")]
     use super::*;
     use crate::input::ImagePreprocess;
     use crate::input::audio::AudioFrontEnd;
