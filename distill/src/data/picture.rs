@@ -89,7 +89,6 @@ pub(super) fn with_channels(
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-    #![expect(clippy::arithmetic_side_effects, reason = "tests")]
     use std::io::Cursor;
 
     use image::{DynamicImage, ImageFormat, RgbaImage};
