@@ -2,20 +2,19 @@
 
 use std::fmt::Write as _;
 use std::io::Write;
-use std::time::Instant;
 
 use hipflask_runtime::profile::Profile;
 use hipflask_runtime::{Error, ErrorKind, Result, View};
 use serde::Serialize;
 
+use crate::percentiles::Percentiles;
 use crate::{Flags, Outcome, open, print, to_json};
 
 #[derive(Serialize)]
 struct Bench {
     runs: usize,
-    p50_us: f64,
-    p90_us: f64,
-    p99_us: f64,
+    #[serde(flatten)]
+    latency: Percentiles,
     arena_bytes: usize,
     isa: &'static str,
     threads: usize,
@@ -37,17 +36,7 @@ pub(crate) fn run(path: &str, runs: &str, flags: Flags, out: &mut dyn Write) -> 
         })?;
     let (_, mut session) = open(path, flags)?;
     let input = vec![0.5; session.inputs()[0].shape.elements()];
-    for _ in 0..runs.div_ceil(10) {
-        session.predict(&input)?;
-    }
-    let mut times = Vec::with_capacity(runs);
-    for _ in 0..runs {
-        let start = Instant::now();
-        session.predict(&input)?;
-        times.push(start.elapsed().as_secs_f64() * 1e6);
-    }
-    times.sort_by(f64::total_cmp);
-    let rank = |share: f64| times[((share * runs as f64).ceil() as usize).clamp(1, runs) - 1];
+    let latency = Percentiles::of(runs, |_| session.predict(&input).map(|_| ()))?;
     let profile = if flags.profile {
         Some(session.profile(&[View::F32(&input)], runs.min(MOST_PROFILED))?)
     } else {
@@ -55,9 +44,7 @@ pub(crate) fn run(path: &str, runs: &str, flags: Flags, out: &mut dyn Write) -> 
     };
     let bench = Bench {
         runs,
-        p50_us: rank(0.50),
-        p90_us: rank(0.90),
-        p99_us: rank(0.99),
+        latency,
         arena_bytes: session.arena_bytes(),
         isa: session.isa().name(),
         threads: session.threads(),
@@ -66,9 +53,10 @@ pub(crate) fn run(path: &str, runs: &str, flags: Flags, out: &mut dyn Write) -> 
     if flags.json {
         return print(out, &to_json(&bench));
     }
-    let Bench { p50_us, p90_us, p99_us, arena_bytes, isa, threads, .. } = bench;
+    let Bench { arena_bytes, isa, threads, .. } = bench;
     let mut text = format!(
-        "{runs} runs on {isa}, threads {threads}: p50 {p50_us:.1} µs, p90 {p90_us:.1} µs, p99 {p99_us:.1} µs; arena {arena_bytes} bytes\n"
+        "{runs} runs on {isa}, threads {threads}: {}; arena {arena_bytes} bytes\n",
+        latency.text()
     );
     if let Some(profile) = &bench.profile {
         table(profile, &mut text);

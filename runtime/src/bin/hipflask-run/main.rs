@@ -2,6 +2,8 @@
 
 mod bench;
 mod info;
+mod machine;
+mod percentiles;
 mod predict;
 mod ranking;
 mod sources;
