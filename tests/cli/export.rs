@@ -6,6 +6,7 @@ use std::process::Command;
 use hipflask_runtime::Model;
 use hipflask_runtime::format::ModelFile;
 use hipflask_runtime::graph::LoadLimits;
+use hipflask_runtime::input::Preprocess;
 
 use crate::runs::copy_of_small;
 use crate::util::{Workdir, idx_images, number, run};
@@ -173,6 +174,23 @@ fn networks_written_as_programs_have_the_recorded_bits() {
         let count = samples.unwrap().inputs.len();
         assert_eq!(*line, format!("{network} {count} of {count} None"));
     }
+}
+
+/// One table a channel of the image, also where the network takes its pixels as a row.
+#[test]
+fn a_program_knows_what_a_byte_of_an_image_becomes() {
+    let workdir = copy_of_small();
+    let model = "out/student-int8.safetensors";
+    workdir.ok(&["export", model, "--out", "student.rs"]);
+    let text = String::from_utf8(workdir.read("student.rs")).unwrap();
+    let table = text.split("pub static PIXELS: [[i8; 256]; 1] = [\n    [").nth(1).unwrap();
+    let table = table.split(']').next().unwrap().split(", ").map(|n| n.parse::<i8>().unwrap());
+    let file = ModelFile::from_bytes(&workdir.read(model), &LoadLimits::default()).unwrap();
+    let Some(Preprocess::Image(rule)) = &file.preprocess else { panic!("reads images") };
+    let graph = Model::from_graph(file.graph.clone()).unwrap().graph().clone();
+    let quant = graph.values.iter().find_map(|value| value.quant).unwrap();
+    let wanted = rule.table(0).map(|value| quant.quantize(value));
+    assert_eq!(table.collect::<Vec<_>>(), wanted);
 }
 
 /// The firmware's program is what is written today.

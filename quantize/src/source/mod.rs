@@ -153,8 +153,10 @@ pub const LABELS: [&str; {label_count}] = [{labels}];
 
 /// Bytes of an image straight to the int8 input, where the model says how they become real numbers.
 fn pixels(model: &Model, network: &Network) -> String {
-    let shape = &network.graph.value(network.input).shape;
-    let (Some(Preprocess::Image(rule)), Some(&channels)) = (model.preprocess(), shape.last())
+    // Of the image itself: the int8 input may be a row of its pixels.
+    let graph = model.graph();
+    let image = graph.inputs.first().and_then(|&id| graph.layout.image(&graph.value(id).shape));
+    let (Some(Preprocess::Image(rule)), Some([_, _, channels])) = (model.preprocess(), image)
     else {
         return String::new();
     };
