@@ -102,8 +102,8 @@ pub fn gates(limits: &BudgetTable, name: &str, model: &Model, file: FileSize) ->
             (session.memory_bytes(), session.arena_bytes(), session.scratch_bytes());
         let found = format!("{name} takes {needed} bytes of memory for its values");
         gates.push(gate("ram", (limit as f64, needed as f64), &found, &limit.to_string(), || {
-            let peak = blame(&steps, |step| step.alive_bytes as u64);
-            let scratch_for = blame(&steps, |step| step.scratch_bytes as u64);
+            let peak = blame(&steps, " bytes", |step| step.alive_bytes as u64);
+            let scratch_for = blame(&steps, " bytes", |step| step.scratch_bytes as u64);
             let work = match scratch {
                 0 => String::new(),
                 _ => format!(", working memory of {scratch} bytes for {scratch_for}"),
@@ -126,7 +126,7 @@ pub fn gates(limits: &BudgetTable, name: &str, model: &Model, file: FileSize) ->
             &found,
             &limit.to_string(),
             || {
-                let layer = blame(&graph.nodes, |node| graph.node_bytes(node) as u64);
+                let layer = blame(&graph.nodes, " bytes", |node| graph.node_bytes(node) as u64);
                 Ok(format!("most weights in {layer}; {}", advice(SizeBudget::Bytes(limit))))
             },
         )?);
@@ -135,7 +135,7 @@ pub fn gates(limits: &BudgetTable, name: &str, model: &Model, file: FileSize) ->
         let macs = graph.macs();
         let found = format!("{name} takes {macs} MACs");
         gates.push(gate("macs", (limit as f64, macs as f64), &found, &limit.to_string(), || {
-            let layer = blame(&graph.nodes, |node| graph.node_macs(node));
+            let layer = blame(&graph.nodes, "", |node| graph.node_macs(node));
             Ok(format!("most of them in {layer}; {}", advice(SizeBudget::Macs(limit))))
         })?);
     }
@@ -198,10 +198,10 @@ impl Named for PlannedStep {
     }
 }
 
-/// The first of those that cost most, with its cost.
-fn blame<T: Named>(layers: &[T], cost: impl Fn(&T) -> u64) -> String {
+/// The first of those that cost most, with its cost in `unit`.
+fn blame<T: Named>(layers: &[T], unit: &str, cost: impl Fn(&T) -> u64) -> String {
     let most = layers.iter().map(&cost).max().unwrap_or(0);
     let found = layers.iter().find(|layer| cost(layer) == most);
     let name = found.map_or("", Named::name);
-    format!("layer {name:?} ({most})")
+    format!("layer {name:?} ({most}{unit})")
 }

@@ -80,7 +80,7 @@ fn a_model_is_held_against_the_limits_of_a_board() {
     assert_eq!(less.stdout.matches("FAILED: ").count(), 3, "{less:?}");
     for part in [
         "its peak at layer \"quantize\"",
-        "most weights in layer \"fc\" (48)",
+        "most weights in layer \"fc\" (48 bytes)",
         "most of them in layer \"fc\" (12)",
         "size_budget = \"11 macs\" in [student]",
     ] {
