@@ -163,13 +163,8 @@ pub unsafe extern "C" fn hipflask_session_input(
     index: usize,
     port: *mut Port,
 ) -> Status {
-    call(|| {
-        // SAFETY: the caller's promise.
-        let session = unsafe { session.as_ref() };
-        let ports = session.map_or(&[][..], |session| &session.inputs);
-        // SAFETY: the caller's promise.
-        unsafe { describe("input", ports, index, port) }
-    })
+    // SAFETY: the caller's promise.
+    unsafe { describe("input", session, |session| &session.inputs, (index, port)) }
 }
 
 /// Describes an output.
@@ -183,13 +178,8 @@ pub unsafe extern "C" fn hipflask_session_output_port(
     index: usize,
     port: *mut Port,
 ) -> Status {
-    call(|| {
-        // SAFETY: the caller's promise.
-        let session = unsafe { session.as_ref() };
-        let ports = session.map_or(&[][..], |session| &session.outputs);
-        // SAFETY: the caller's promise.
-        unsafe { describe("output", ports, index, port) }
-    })
+    // SAFETY: the caller's promise.
+    unsafe { describe("output", session, |session| &session.outputs, (index, port)) }
 }
 
 /// Runs one inference without allocating: as many inputs as the session has, each with all elements
@@ -281,28 +271,34 @@ unsafe fn read<'a>(
     Ok((&model.inner, given))
 }
 
+type Ports = [(CString, hipflask_runtime::Port)];
+
 /// # Safety
 ///
-/// `port` is null or may be written.
+/// `session` is null or came from this library; `port` is null or may be written.
 unsafe fn describe(
     what: &str,
-    ports: &[(CString, hipflask_runtime::Port)],
-    index: usize,
-    port: *mut Port,
-) -> Result<(), Error> {
-    let (name, found) = ports
-        .get(index)
-        .ok_or_else(|| input(what, format!("{index} of {}: there is none", ports.len())))?;
-    // SAFETY: the caller's promise.
-    let port = unsafe { port.as_mut() }.ok_or_else(|| input("port", "is a null pointer"))?;
-    *port = Port {
-        name: name.as_ptr(),
-        element: if found.dtype == DType::I8 { Type::I8 } else { Type::F32 },
-        shape: found.shape.as_ptr(),
-        rank: found.shape.len(),
-        elements: found.shape.elements(),
-    };
-    Ok(())
+    session: *const Session,
+    ports: fn(&Session) -> &Ports,
+    (index, port): (usize, *mut Port),
+) -> Status {
+    call(|| {
+        // SAFETY: the caller's promise.
+        let ports = unsafe { session.as_ref() }.map_or(&[][..], ports);
+        let (name, found) = ports
+            .get(index)
+            .ok_or_else(|| input(what, format!("{index} of {}: there is none", ports.len())))?;
+        // SAFETY: the caller's promise.
+        let port = unsafe { port.as_mut() }.ok_or_else(|| input("port", "is a null pointer"))?;
+        *port = Port {
+            name: name.as_ptr(),
+            element: if found.dtype == DType::I8 { Type::I8 } else { Type::F32 },
+            shape: found.shape.as_ptr(),
+            rank: found.shape.len(),
+            elements: found.shape.elements(),
+        };
+        Ok(())
+    })
 }
 
 /// # Safety
