@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use hipflask_distill::evaluate::{Logits, Scores};
 use hipflask_distill::fingerprint::Fingerprint;
-use hipflask_quantize::recover::{Candidate, Ladder, Next};
+use hipflask_quantize::recover::{Candidate, Ladder, Next, Rung};
 use hipflask_quantize::{self as quantize, prepare};
 use hipflask_runtime::Model;
 use hipflask_runtime::graph::Graph;
@@ -79,7 +79,9 @@ pub fn climb(climb: &Climb<'_>) -> Result<(Candidate, LadderReport)> {
     let mut out_of_time = false;
     let mut rung_started = started;
     let left = || climb.time.map(|time| time.saturating_sub(started.elapsed()));
-    let mut training = climb.training;
+    // A climb that was killed right behind this rung has it already.
+    let trained = rungs.iter().any(|report| report.rung == Rung::Training);
+    let mut training = climb.training.filter(|_| !trained);
     // Where an earlier climb reached the target there is nothing to go on with.
     while !rungs.last().is_some_and(|last| last.drop <= climb.max_drop + ROUNDING) {
         let candidate = match ladder.climb() {
