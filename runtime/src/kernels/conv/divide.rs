@@ -3,7 +3,7 @@
 //! int8 bits are those of one thread. f32 differs by rounding: tiles sum the last pixels of their
 //! rows in another order.
 
-use super::{ConvShape, PlacedConv, Strategy, assert_lengths};
+use super::{Conv, ConvShape};
 use crate::kernels::Isa;
 use crate::kernels::gemm::Arithmetic;
 use crate::threads::Threads;
@@ -29,23 +29,21 @@ pub(super) fn parts(shape: &ConvShape, isa: Isa, threads: usize) -> usize {
 
 /// Divides the rows among the threads and runs them.
 pub(super) fn run<T: Arithmetic>(
-    (conv, strategy): (&PlacedConv, &Strategy<T>),
+    conv: &Conv<T>,
     (x, y): (&[T::Value], &mut [T::Value]),
     scratch: &mut [u8],
     threads: &mut Threads,
-) where
-    Strategy<T>: Sync,
-    T::Value: Send + Sync,
-{
-    assert_lengths((conv, strategy), x, y);
-    let (rows, line) = (conv.shape.out_h, conv.y_image().line());
+) {
+    conv.assert_lengths(x, y);
+    let Conv { place, strategy, .. } = conv;
+    let (rows, line) = (place.shape.out_h, place.y_image().line());
     let unit = strategy.row_unit();
     let units = rows.div_ceil(unit);
     let count = threads.count().min(units);
     let scratch_len = strategy.scratch_len().next_multiple_of(64);
     let (needed, given) = (count * scratch_len, scratch.len());
     assert!(given >= needed, "conv: {count} parts need {needed} bytes of scratch, have {given}");
-    let rest = (&mut y[conv.y_image().origin()..], scratch);
+    let rest = (&mut y[place.y_image().origin()..], scratch);
     let parts = (0..count).scan(rest, |(y, scratch), i| {
         let part = units * i / count * unit..rows.min(units * (i + 1) / count * unit);
         // The last row ends where its last pixel does.

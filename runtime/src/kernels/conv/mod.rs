@@ -121,34 +121,71 @@ pub fn margin(isa: Isa, shape: &ConvShape, int8: bool) -> Margin {
     if in_place { shape.margin() } else { Margin::default() }
 }
 
-/// Checks the lengths, then runs.
-fn run<T: Arithmetic>(
-    (conv, strategy): (&PlacedConv, &Strategy<T>),
-    x: &[T::Value],
-    y: &mut [T::Value],
-    scratch: &mut [u8],
-) {
-    assert_lengths((conv, strategy), x, y);
-    strategy.run(0..conv.shape.out_h, x, &mut y[conv.y_image().origin()..], scratch);
-}
-
-/// Panics when a buffer is too short.
-fn assert_lengths<T: Arithmetic>(
-    (conv, strategy): (&PlacedConv, &Strategy<T>),
-    x: &[T::Value],
-    y: &[T::Value],
-) {
-    let (wanted, shape) = (strategy.x_len(), conv.shape);
-    assert!(x.len() >= wanted, "conv: input of {} for {wanted}, {shape:?}", x.len());
-    let wanted = conv.y_image().len();
-    assert!(y.len() >= wanted, "conv: output of {} for {wanted}, {shape:?}", y.len());
-}
-
-/// An int8 convolution, packed for one instruction set: the same bits on all of them.
-pub struct ConvI8 {
+/// A convolution, packed for one instruction set.
+pub struct Conv<T: Arithmetic> {
     isa: Isa,
-    conv: PlacedConv,
-    strategy: Strategy<Int8>,
+    place: PlacedConv,
+    strategy: Strategy<T>,
+}
+
+/// An int8 convolution: the same bits on all instruction sets.
+pub type ConvI8 = Conv<Int8>;
+
+/// An f32 convolution; instruction sets differ by rounding.
+pub type ConvF32 = Conv<Float>;
+
+impl<T: Arithmetic> Conv<T> {
+    /// `{isa}-{strategy}`, for reports.
+    pub(crate) fn name(&self) -> String {
+        format!("{}-{}", self.isa, self.strategy.name())
+    }
+
+    /// Bytes of scratch that [`run`](Self::run) needs.
+    pub fn scratch_len(&self) -> usize {
+        self.strategy.scratch_len()
+    }
+
+    /// Elements that the input of [`run`](Self::run) has at least.
+    pub fn input_len(&self) -> usize {
+        self.strategy.x_len()
+    }
+
+    /// Convolves `x` `[in_h, in_w, in_c]` to `y` `[out_h, out_w, out_c]`, each with its margin,
+    /// without allocating.
+    ///
+    /// `scratch` begins at a multiple of 64 and has [`scratch_len`](Self::scratch_len) bytes or
+    /// more; what it holds does not matter. The margin of `y` is left as it is. Panics when a
+    /// buffer is too short.
+    pub fn run(&self, x: &[T::Value], y: &mut [T::Value], scratch: &mut [u8]) {
+        self.assert_lengths(x, y);
+        let first = self.place.y_image().origin();
+        self.strategy.run(0..self.place.shape.out_h, x, &mut y[first..], scratch);
+    }
+
+    /// How many of `threads` are worth waking for it, on a CPU that computes with `isa`.
+    pub(crate) fn parts(&self, isa: Isa, threads: usize) -> usize {
+        divide::parts(&self.place.shape, isa, threads)
+    }
+
+    /// As [`run`](Self::run) on all threads: the same bits in int8, in f32 but for rounding. Each
+    /// has its own [`scratch_len`](Self::scratch_len) bytes, rounded up to a multiple of 64.
+    pub(crate) fn run_divided(
+        &self,
+        x: &[T::Value],
+        y: &mut [T::Value],
+        scratch: &mut [u8],
+        threads: &mut Threads,
+    ) {
+        divide::run(self, (x, y), scratch, threads);
+    }
+
+    /// Panics when a buffer is too short.
+    fn assert_lengths(&self, x: &[T::Value], y: &[T::Value]) {
+        let (wanted, shape) = (self.strategy.x_len(), self.place.shape);
+        assert!(x.len() >= wanted, "conv: input of {} for {wanted}, {shape:?}", x.len());
+        let wanted = self.place.y_image().len();
+        assert!(y.len() >= wanted, "conv: output of {} for {wanted}, {shape:?}", y.len());
+    }
 }
 
 impl ConvI8 {
@@ -195,57 +232,8 @@ impl ConvI8 {
                 Strategy::Matrix(MatrixConv::new(&conv, tile, weight, epilogue, zero))
             }
         };
-        Self { isa, conv, strategy }
+        Self { isa, place: conv, strategy }
     }
-
-    /// `{isa}-{strategy}`, for reports.
-    pub(crate) fn name(&self) -> String {
-        format!("{}-{}", self.isa, self.strategy.name())
-    }
-
-    /// Bytes of scratch that [`run`](Self::run) needs.
-    pub fn scratch_len(&self) -> usize {
-        self.strategy.scratch_len()
-    }
-
-    /// Elements that the input of [`run`](Self::run) has at least.
-    pub fn input_len(&self) -> usize {
-        self.strategy.x_len()
-    }
-
-    /// Convolves `x` `[in_h, in_w, in_c]` to `y` `[out_h, out_w, out_c]`, each with its margin,
-    /// without allocating.
-    ///
-    /// `scratch` begins at a multiple of 64 and has [`scratch_len`](Self::scratch_len) bytes or
-    /// more; what it holds does not matter. The margin of `y` is left as it is. Panics when a
-    /// buffer is too short.
-    pub fn run(&self, x: &[i8], y: &mut [i8], scratch: &mut [u8]) {
-        run((&self.conv, &self.strategy), x, y, scratch);
-    }
-
-    /// How many of `threads` are worth waking for it, on a CPU that computes with `isa`.
-    pub(crate) fn parts(&self, isa: Isa, threads: usize) -> usize {
-        divide::parts(&self.conv.shape, isa, threads)
-    }
-
-    /// As [`run`](Self::run) on all threads: the same bits. Each has its own
-    /// [`scratch_len`](Self::scratch_len) bytes, rounded up to a multiple of 64.
-    pub(crate) fn run_divided(
-        &self,
-        x: &[i8],
-        y: &mut [i8],
-        scratch: &mut [u8],
-        threads: &mut Threads,
-    ) {
-        divide::run((&self.conv, &self.strategy), (x, y), scratch, threads);
-    }
-}
-
-/// An f32 convolution, packed for one instruction set; these differ by rounding.
-pub struct ConvF32 {
-    isa: Isa,
-    conv: PlacedConv,
-    strategy: Strategy<Float>,
 }
 
 impl ConvF32 {
@@ -304,48 +292,6 @@ impl ConvF32 {
             let epilogue = BiasClamp::new(bias, range, shape.out_c / shape.groups, tile.lanes);
             Strategy::Matrix(MatrixConv::new(&conv, tile, weight, epilogue, 0.0))
         };
-        Self { isa, conv, strategy }
-    }
-
-    /// `{isa}-{strategy}`, for reports.
-    pub(crate) fn name(&self) -> String {
-        format!("{}-{}", self.isa, self.strategy.name())
-    }
-
-    /// Bytes of scratch that [`run`](Self::run) needs.
-    pub fn scratch_len(&self) -> usize {
-        self.strategy.scratch_len()
-    }
-
-    /// Elements that the input of [`run`](Self::run) has at least.
-    pub fn input_len(&self) -> usize {
-        self.strategy.x_len()
-    }
-
-    /// Convolves `x` `[in_h, in_w, in_c]` to `y` `[out_h, out_w, out_c]`, each with its margin,
-    /// without allocating.
-    ///
-    /// `scratch` begins at a multiple of 64 and has [`scratch_len`](Self::scratch_len) bytes or
-    /// more; what it holds does not matter. The margin of `y` is left as it is. Panics when a
-    /// buffer is too short.
-    pub fn run(&self, x: &[f32], y: &mut [f32], scratch: &mut [u8]) {
-        run((&self.conv, &self.strategy), x, y, scratch);
-    }
-
-    /// How many of `threads` are worth waking for it, on a CPU that computes with `isa`.
-    pub(crate) fn parts(&self, isa: Isa, threads: usize) -> usize {
-        divide::parts(&self.conv.shape, isa, threads)
-    }
-
-    /// As [`run`](Self::run) on all threads, but for rounding. Each has its own
-    /// [`scratch_len`](Self::scratch_len) bytes, rounded up to a multiple of 64.
-    pub(crate) fn run_divided(
-        &self,
-        x: &[f32],
-        y: &mut [f32],
-        scratch: &mut [u8],
-        threads: &mut Threads,
-    ) {
-        divide::run((&self.conv, &self.strategy), (x, y), scratch, threads);
+        Self { isa, place: conv, strategy }
     }
 }

@@ -12,11 +12,11 @@ use bytemuck::Pod;
 use super::aligned::Aligned;
 
 /// What differs between the int8 and the f32 product.
-pub(crate) trait Arithmetic: 'static {
+pub trait Arithmetic: 'static {
     /// Elements of input, weights and output.
-    type Value: Pod;
+    type Value: Pod + Send + Sync;
     /// What happens to an accumulator before it is stored; its constants are one a packed channel.
-    type Epilogue;
+    type Epilogue: Send + Sync;
 }
 
 /// A micro-kernel for pixels by one panel of channels.

@@ -18,7 +18,7 @@ use crate::kernels::Isa;
 use crate::kernels::aligned::Aligned;
 
 /// The f32 product.
-pub(crate) struct Float;
+pub struct Float;
 
 impl Arithmetic for Float {
     type Value = f32;
@@ -26,7 +26,7 @@ impl Arithmetic for Float {
 }
 
 /// Adds the bias and clamps: one bias a packed channel.
-pub(crate) struct BiasClamp {
+pub struct BiasClamp {
     /// Added to the sum.
     pub(crate) bias: Aligned<f32>,
     /// Smallest and largest value stored; infinite without a fused activation.

@@ -31,7 +31,7 @@ use crate::kernels::aligned::Aligned;
 use crate::quant::Output;
 
 /// The int8 product.
-pub(crate) struct Int8;
+pub struct Int8;
 
 impl Arithmetic for Int8 {
     type Value = i8;
@@ -84,7 +84,7 @@ impl Rows<'_> {
 }
 
 /// Adds the bias, multiplies, clamps and rounds: one bias and multiplier a packed channel.
-pub(crate) struct Requantize {
+pub struct Requantize {
     /// What sums begin with.
     pub(crate) bias: Aligned<i32>,
     /// `s_x · s_w / s_y`.
