@@ -165,10 +165,19 @@ fn every_example_runs() {
         if !recipe.teacher.assistants.is_empty() {
             sets.push("teacher.assistants.0.epochs=2");
         }
-        sets.push(match name {
-            "fashion-dscnn.toml" => "student.width=8",
-            _ => "quantize.calibration.samples=128",
-        });
+        let ensemble;
+        match name {
+            "fashion-dscnn.toml" => sets.push("student.width=8"),
+            // Its teachers are the one that fashion-dscnn.toml, run before it, has trained.
+            "fashion-ensemble.toml" => {
+                let file = workdir.path("out/fashion-dscnn/teacher.safetensors");
+                let member = format!("{{ file = {file:?} }}");
+                ensemble = format!("teacher.ensemble=[{member}, {member}]");
+                let small = "student.size_budget=\"2000 params\"";
+                sets = vec!["distill.epochs=1", "teacher.expect_accuracy=0.2", small, &ensemble];
+            }
+            _ => sets.push("quantize.calibration.samples=128"),
+        }
         let output = ship(&workdir, name, &sets);
         // A student of one epoch meets no gate.
         assert!(output.code < 2, "{name}: {output:?}");
